@@ -1,0 +1,29 @@
+# One small image with one binary. It runs as a user without rights and with a read-only root file system: the data_dir, the
+# socket's folder and the mirrored folders are mounts.
+#
+#   docker build -t gosync .
+#   docker run --read-only -v ./config:/etc/gosync:ro -v data:/var/lib/gosync -v ./files:/files gosync
+#
+# Both images can be replaced, by mirrors of them or by others with the same glibc:
+#   --build-arg BUILDER=... (Rust as in rust-toolchain.toml, a C compiler)   --build-arg BASE=... (glibc, CA certificates)
+ARG BUILDER=docker.io/library/rust:1.95.0-bookworm
+ARG BASE=gcr.io/distroless/cc-debian12:nonroot
+
+FROM ${BUILDER} AS build
+WORKDIR /src
+# rust-toolchain.toml stays outside (.dockerignore): it would fetch what the builder already has.
+COPY . .
+RUN cargo build --release --locked -p gosync \
+    # Mount points that belong to the user: a named volume takes over their owner.
+    && mkdir -p /out/etc/gosync /out/var/lib/gosync /out/run/gosync /out/usr/local/bin \
+    && cp target/release/gosync /out/usr/local/bin/
+
+FROM ${BASE}
+COPY --from=build --chown=65532:65532 /out/etc/gosync /etc/gosync
+COPY --from=build --chown=65532:65532 /out/var/lib/gosync /var/lib/gosync
+COPY --from=build --chown=65532:65532 /out/run/gosync /run/gosync
+COPY --from=build /out/usr/local/bin/gosync /usr/local/bin/gosync
+# By number, so that a cluster can see that it isn't root.
+USER 65532:65532
+ENTRYPOINT ["/usr/local/bin/gosync"]
+CMD ["agent", "--config", "/etc/gosync"]

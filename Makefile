@@ -1,0 +1,47 @@
+# Entry points for people and for CI. Everything real is one command away in cargo; this file knows the order.
+#
+# Needed: Rust (rustup reads rust-toolchain.toml), a C compiler for SQLite, and Go for the servers that the tests run against.
+
+CARGO ?= cargo
+RUN := $(CARGO) --locked
+
+.DEFAULT_GOAL := help
+.PHONY: help test tools check fmt bench clean
+
+help: ## this list
+	@sed -n 's/^\([a-z]*\):.*## /make \1\t/p' $(MAKEFILE_LIST) | expand -t 14
+
+test: tools ## all tests, against real servers too (cold: under 30 minutes on two cores)
+	@tests/left-out
+	$(RUN) build -p gosync
+	$(RUN) test --workspace --doc
+	$(RUN) test --workspace --lib --bins --tests --no-fail-fast
+
+tools: ## build MinIO, versitygw and rclone into a cache, once
+	@command -v $(CARGO) >/dev/null || { echo "Rust is missing: install it with rustup (https://rustup.rs) and run this again." >&2; exit 1; }
+	@tests/tools/fetch
+
+# Each crate alone, too: in a workspace build one crate's features are lent to all others, and a missing one goes unseen.
+check: ## formatting, lints, each crate alone, dependencies
+	$(CARGO) fmt --all --check
+	$(RUN) clippy --workspace --all-targets -- -D warnings
+	@for crate in $$($(RUN) tree --workspace --depth 0 --prefix none | awk 'NF { print $$1 }' | sort -u); do \
+		echo "$(RUN) check -p $$crate"; \
+		$(RUN) check --quiet -p $$crate || exit 1; \
+	done
+	@if $(CARGO) deny --version >/dev/null 2>&1; then $(RUN) deny check; \
+	else echo "left out: cargo-deny is missing (cargo install --locked cargo-deny)"; fi
+	@if command -v shellcheck >/dev/null; then shellcheck .ci/run tests/left-out tests/tools/fetch; \
+	else echo "left out: shellcheck is missing (apt-get install shellcheck)"; fi
+
+fmt: ## format all code
+	$(CARGO) fmt --all
+
+bench: tools ## measure against rclone on the same server; results in bench/results
+	$(RUN) build --release -p gosync
+	$(RUN) run --release -p gosync-tests --bin bench
+
+clean: ## remove what these targets made: target, results and the built tools
+	$(CARGO) clean
+	rm -rf bench/results
+	tests/tools/fetch --clean

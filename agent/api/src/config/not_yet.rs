@@ -1,0 +1,98 @@
+//! Keys that parse and validate but that the agent does not act on yet. It refuses them instead of passing over them in
+//! silence.
+
+use super::agent::{AgentConfig, Cache, Metadata, SyncSettings};
+use super::choice::{ConflictPolicy, MetadataKind, Symlinks};
+use super::problem::{Problem, Wrong};
+use super::section::join_path;
+use super::units::Every;
+use crate::words::Direction;
+
+/// Everything in the config that this release does not do yet, with its place.
+pub fn not_yet(config: &AgentConfig) -> Vec<Problem> {
+    let mut found = Found { config, problems: Vec::new() };
+    if config.log.file.is_some() {
+        found.add("log.file", "writing the log to a file", "leave it out and send stdout to a file or to the journal");
+    }
+    if !config.agent.otlp.endpoint.is_empty() {
+        found.add("agent.otlp.endpoint", "sending traces", "leave it out");
+    }
+    found.metadata(&config.metadata, "metadata");
+    found.cache(&config.cache, "cache");
+    found.sync(&config.sync, "sync");
+    for (index, mirror) in config.syncs.iter().enumerate() {
+        let path = format!("syncs[{index}]");
+        // What a mirror inherits has been said already.
+        if mirror.metadata != config.metadata {
+            found.metadata(&mirror.metadata, &format!("{path}.metadata"));
+        }
+        if mirror.cache != config.cache {
+            found.cache(&mirror.cache, &format!("{path}.cache"));
+        }
+        if mirror.sync != config.sync {
+            found.sync(&mirror.sync, &path);
+        }
+        if mirror.direction != Direction::TwoWay {
+            let direction = format!("{path}.direction");
+            let key = match config.places.exact(&direction) {
+                Some(_) => direction,
+                None => format!("{path}.bidirectional"),
+            };
+            found.add(
+                &key,
+                &format!("the direction {}", mirror.direction),
+                "leave it out: the mirror works both ways then",
+            );
+        }
+        if mirror.conflict_policy != ConflictPolicy::KeepBoth {
+            found.add(
+                &format!("{path}.conflict_policy"),
+                &format!("the policy {}", mirror.conflict_policy),
+                "use keep-both",
+            );
+        }
+    }
+    found.problems
+}
+
+struct Found<'a> {
+    config: &'a AgentConfig,
+    problems: Vec<Problem>,
+}
+
+impl Found<'_> {
+    fn add(&mut self, key: &str, what: &str, hint: &str) {
+        let place = self.config.places.near(key).cloned();
+        self.problems.push(Wrong::new(format!("not yet: {what} is not in this release"), hint).at(place, key));
+    }
+
+    fn metadata(&mut self, metadata: &Metadata, section: &str) {
+        if metadata.kind == MetadataKind::Postgres {
+            self.add(&join_path(section, "type"), "metadata in Postgres", "use `type: sqlite`");
+        }
+    }
+
+    fn cache(&mut self, cache: &Cache, section: &str) {
+        if cache.enabled {
+            self.add(&join_path(section, "enabled"), "caching in Redis", "use `enabled: false`");
+        }
+    }
+
+    fn sync(&mut self, sync: &SyncSettings, section: &str) {
+        // A key that is set in an entry to what holds anyway is said once, where it comes from.
+        let new = |key: &str| section == "sync" || self.config.places.exact(&join_path(section, key)).is_some();
+        let mut add = Vec::new();
+        if sync.symlinks == Symlinks::Preserve && new("symlinks") {
+            add.push(("symlinks", "keeping symbolic links", "use `symlinks: skip`"));
+        }
+        if sync.directory_markers && new("directory_markers") {
+            add.push(("directory_markers", "directory markers", "use `directory_markers: false`"));
+        }
+        if sync.scrub != Every::Off && new("scrub") {
+            add.push(("scrub", "scrubbing", "use `scrub: off`"));
+        }
+        for (key, what, hint) in add {
+            self.add(&join_path(section, key), what, hint);
+        }
+    }
+}

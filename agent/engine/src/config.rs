@@ -1,0 +1,101 @@
+//! What one mirror is told: names, policies and limits. Every limit has its unit in its name.
+
+use gosync_plan::decide::ModePolicy;
+use gosync_plan::{DeleteLimits, Prefix};
+
+#[derive(Clone, Debug)]
+pub struct MirrorConfig {
+    pub name: String,
+    /// The name of this machine or pod that people read; in conflict names.
+    pub device: String,
+    /// Endpoint and bucket, as the ancestor's key: another one is a first run.
+    pub endpoint: String,
+    pub bucket: String,
+    pub prefix: Prefix,
+    /// gitignore lines of the configuration, beside the `.gosyncignore` files.
+    pub ignore: Vec<String>,
+    pub mode: ModePolicy,
+    pub deletes: DeleteLimits,
+    pub limits: Limits,
+}
+
+/// The table of limits. Defaults are those of the configuration page.
+#[derive(Clone, Debug)]
+pub struct Limits {
+    pub interval_ms: u64,
+    pub scan_interval_ms: u64,
+    /// A file that doesn't come to rest is read all the same after this.
+    pub settle_max_ms: u64,
+    /// After close or rename of a file, before it is looked at.
+    pub quiet_ms: u64,
+    /// While writing goes on.
+    pub quiet_max_ms: u64,
+    /// How long a delete waits for the creation that makes it a rename.
+    pub delete_wait_ms: u64,
+    /// A burst of deletes has ended when this long none came.
+    pub burst_quiet_ms: u64,
+    pub burst_max_ms: u64,
+    /// Too many deletes are counted over this window.
+    pub delete_window_ms: u64,
+    pub retries_max: u32,
+    pub conflicts_per_path_max: u32,
+    /// Files over this go up in parts, and down by ranges.
+    pub part_bytes: u64,
+    /// Requests for small files at once.
+    pub small_operations_max: usize,
+    /// Operations on files over `part_bytes` at once (`workers`).
+    pub large_operations_max: usize,
+    /// Parts in flight of one file.
+    pub parts_per_file_max: usize,
+    /// Small contents held in memory at once, bytes.
+    pub buffer_bytes_max: u64,
+    /// Planned operations kept in memory before the sweep waits.
+    pub queue_max: usize,
+    pub displaced_wait_ms: u64,
+    /// Where no lease is to be had.
+    pub displaced_unleased_wait_ms: u64,
+    pub trash_age_ms: u64,
+    pub trash_bytes: u64,
+    pub min_free_percent: u8,
+    pub min_free_bytes: u64,
+    pub stale_upload_ms: u64,
+    pub drain_ms: u64,
+    /// Probe results hold this long.
+    pub probe_ms: u64,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        const SECOND: u64 = 1_000;
+        const HOUR: u64 = 3_600 * SECOND;
+        const MIB: u64 = 1 << 20;
+        Self {
+            interval_ms: 60 * SECOND,
+            scan_interval_ms: HOUR,
+            settle_max_ms: 30 * SECOND,
+            quiet_ms: 50,
+            quiet_max_ms: SECOND,
+            delete_wait_ms: 500,
+            burst_quiet_ms: 2 * SECOND,
+            burst_max_ms: 30 * SECOND,
+            delete_window_ms: 600 * SECOND,
+            retries_max: 3,
+            conflicts_per_path_max: 20,
+            part_bytes: 5 * MIB,
+            small_operations_max: 32,
+            large_operations_max: 4,
+            parts_per_file_max: 4,
+            buffer_bytes_max: 16 * MIB,
+            queue_max: 20_000,
+            displaced_wait_ms: 10 * SECOND,
+            displaced_unleased_wait_ms: 24 * HOUR,
+            trash_age_ms: 7 * 24 * HOUR,
+            trash_bytes: 1 << 30,
+            min_free_percent: 5,
+            min_free_bytes: 1 << 30,
+            stale_upload_ms: 24 * HOUR,
+            drain_ms: 30 * SECOND,
+            probe_ms: 24 * HOUR,
+        }
+    }
+}

@@ -1,0 +1,210 @@
+//! What the sequences of one mirror share: configuration, ports, and the few things that several of them touch.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use async_lock::Semaphore;
+use gosync_plan::conflict::ConflictTag;
+use gosync_plan::{Ancestor, RelPath};
+
+use crate::config::MirrorConfig;
+use crate::durable::Durable;
+use crate::handle::Conditions;
+use crate::ignored::IgnoreRules;
+use crate::ports::metadata::FileChange;
+use crate::ports::runtime::blocking;
+use crate::ports::state::{JournalEntry, StateChange, StateError, StateErrorKind};
+use crate::ports::{LocalTree, Ports};
+
+/// Where downloads are written before they are put in place. Purged at start.
+pub const TMP: &str = ".gosync/tmp";
+/// Contents that were taken out of their place and are not yet known to be at rest. Never purged unverified.
+pub const DISPLACED: &str = ".gosync/displaced";
+pub const TRASH: &str = ".gosync/trash";
+pub const MARKER: &str = ".gosync/marker";
+/// The mirror's own folder in its root.
+pub const OWN: &str = ".gosync";
+
+#[derive(Clone)]
+pub struct Context {
+    pub config: Arc<MirrorConfig>,
+    pub ports: Ports,
+    pub shared: Arc<Shared>,
+}
+
+/// Set once at start, or guarded; never held over an await.
+pub struct Shared {
+    pub durable: Durable,
+    /// Requests for small contents at once.
+    pub small: Semaphore,
+    /// Parts and ranges of large files at once, all files together.
+    pub parts: Semaphore,
+    pub ignore: Mutex<IgnoreRules>,
+    pub identity: Mutex<Identity>,
+    recorded: Mutex<Recorded>,
+    displaced: Mutex<Vec<JournalEntry>>,
+}
+
+/// Who this replica is, known once the mirror has started.
+#[derive(Clone, Debug, Default)]
+pub struct Identity {
+    pub replica: String,
+    /// The row of the store in the metadata.
+    pub store: i64,
+    pub conditions: Conditions,
+    /// The newest sequence number that a record of ours got.
+    pub cursor: u64,
+}
+
+/// When each path was last recorded, in a count of records: tells a sweep which of its pages are older than a row.
+#[derive(Default)]
+struct Recorded {
+    count: u64,
+    sweeping: bool,
+    at: HashMap<RelPath, u64>,
+}
+
+impl Context {
+    #[must_use]
+    pub fn new(config: MirrorConfig, ports: Ports) -> Self {
+        let limits = &config.limits;
+        let shared = Shared {
+            durable: Durable::default(),
+            small: Semaphore::new(limits.small_operations_max),
+            parts: Semaphore::new(limits.large_operations_max * 2),
+            ignore: Mutex::new(IgnoreRules::new(&config.ignore)),
+            identity: Mutex::new(Identity::default()),
+            recorded: Mutex::new(Recorded::default()),
+            displaced: Mutex::new(Vec::new()),
+        };
+        Self { config: Arc::new(config), ports, shared: Arc::new(shared) }
+    }
+
+    /// Runs `job` on the local tree, on a thread that may block.
+    pub async fn local<T: Send + 'static>(
+        &self,
+        job: impl FnOnce(&dyn LocalTree) -> T + Send + 'static,
+    ) -> Result<T, Killed> {
+        let tree = Arc::clone(&self.ports.local);
+        blocking(&*self.ports.workers, move || job(&*tree)).await.ok_or(Killed)
+    }
+
+    #[must_use]
+    pub fn identity(&self) -> Identity {
+        lock(&self.shared.identity).clone()
+    }
+
+    #[must_use]
+    pub fn conditions(&self) -> Conditions {
+        lock(&self.shared.identity).conditions
+    }
+
+    #[must_use]
+    pub fn is_ignored(&self, path: &RelPath) -> bool {
+        lock(&self.shared.ignore).is_ignored(path, false)
+    }
+
+    /// The tag of conflict copies made now.
+    #[must_use]
+    pub fn conflict_tag(&self) -> ConflictTag {
+        let seconds = self.ports.clock.utc_ns().div_euclid(1_000_000_000);
+        ConflictTag::new(seconds, &self.config.device, &self.identity().replica)
+    }
+
+    #[must_use]
+    pub fn utc_ms(&self) -> i64 {
+        self.ports.clock.utc_ns().div_euclid(1_000_000)
+    }
+
+    /// `YYYY-MM-DD`, for the trash.
+    #[must_use]
+    pub fn utc_date(&self) -> String {
+        let seconds = self.ports.clock.utc_ns().div_euclid(1_000_000_000);
+        jiff::Timestamp::from_second(seconds)
+            .map_or_else(|_| "1970-01-01".to_owned(), |time| time.strftime("%Y-%m-%d").to_string())
+    }
+
+    /// Writes ancestors (and ends journal entries) first, then tells the metadata. The metadata may lag behind after a
+    /// kill in between: it is never the reason for an act, and the next sweep makes up for it.
+    pub async fn record(&self, changes: Vec<StateChange>, files: Vec<FileChange>) -> Result<(), StateError> {
+        let touched: Vec<RelPath> = changes
+            .iter()
+            .filter_map(|change| match change {
+                StateChange::PutAncestor(path, _) | StateChange::DropAncestor(path) => Some(path.clone()),
+                _ => None,
+            })
+            .collect();
+        self.ports.state.apply(changes).await?;
+        {
+            let mut recorded = lock(&self.shared.recorded);
+            recorded.count += 1;
+            if recorded.sweeping {
+                let count = recorded.count;
+                recorded.at.extend(touched.into_iter().map(|path| (path, count)));
+            }
+        }
+        if files.is_empty() {
+            return Ok(());
+        }
+        let Identity { replica, store, .. } = self.identity();
+        let head = self.ports.metadata.record(store, &replica, files).await?;
+        let mut identity = lock(&self.shared.identity);
+        identity.cursor = identity.cursor.max(head);
+        Ok(())
+    }
+
+    /// A content was taken out of its place under this entry: it has to be settled later.
+    pub fn displaced(&self, entry: JournalEntry) {
+        lock(&self.shared.displaced).push(entry);
+    }
+
+    #[must_use]
+    pub fn take_displaced(&self) -> Vec<JournalEntry> {
+        std::mem::take(&mut *lock(&self.shared.displaced))
+    }
+
+    /// A sweep begins: from now on records are remembered by path.
+    pub fn sweep_begins(&self) {
+        let mut recorded = lock(&self.shared.recorded);
+        recorded.sweeping = true;
+        recorded.at.clear();
+    }
+
+    pub fn sweep_ends(&self) {
+        let mut recorded = lock(&self.shared.recorded);
+        recorded.sweeping = false;
+        recorded.at = HashMap::new();
+    }
+
+    /// What to compare with [`Self::recorded_since`] later.
+    #[must_use]
+    pub fn record_count(&self) -> u64 {
+        lock(&self.shared.recorded).count
+    }
+
+    /// The ancestor of `path` was written after `count` was read.
+    #[must_use]
+    pub fn recorded_since(&self, path: &RelPath, count: u64) -> bool {
+        lock(&self.shared.recorded).at.get(path).is_some_and(|at| *at > count)
+    }
+
+    /// The ancestor as it stands now.
+    pub async fn ancestor(&self, path: &RelPath) -> Result<Option<Ancestor>, StateError> {
+        Ok(self.ports.state.ancestors(std::slice::from_ref(path)).await?.pop().flatten())
+    }
+}
+
+/// The process is going down in the middle of a call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Killed;
+
+impl From<Killed> for StateError {
+    fn from(_: Killed) -> Self {
+        Self { kind: StateErrorKind::Killed, what: "the process is going down".to_owned(), source: None }
+    }
+}
+
+/// A poisoned lock only means that a thread died while it held it; the values here are whole at any moment.
+pub fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,112 @@
+//! The paths that have to be looked at, and when: hints are folded per path, and wait until writing has paused (R3).
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use gosync_plan::RelPath;
+
+/// Why and how a path is to be looked at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Dirty {
+    /// When to look, monotonic milliseconds.
+    pub due_ms: u64,
+    /// When the first of the folded hints came.
+    pub first_ms: u64,
+    /// Look at the key as well.
+    pub head: bool,
+    /// Read the file even if its fingerprint is the ancestor's.
+    pub rehash: bool,
+    /// It may be, or have been, a folder: what is in it is concerned as well.
+    pub deep: bool,
+}
+
+impl Dirty {
+    #[must_use]
+    pub fn at(due_ms: u64) -> Self {
+        Self { due_ms, first_ms: due_ms, head: false, rehash: false, deep: false }
+    }
+
+    #[must_use]
+    pub fn with_head(self) -> Self {
+        Self { head: true, ..self }
+    }
+
+    #[must_use]
+    pub fn deep(self) -> Self {
+        Self { deep: true, ..self }
+    }
+}
+
+#[derive(Debug, Default)]
+pub struct DirtySet {
+    paths: BTreeMap<RelPath, Dirty>,
+    by_due: BTreeSet<(u64, RelPath)>,
+}
+
+impl DirtySet {
+    /// Folds a hint into what is known. The later due time counts (writing goes on), but never later than
+    /// `wait_max_ms` after the first hint.
+    pub fn add(&mut self, path: RelPath, dirty: Dirty, wait_max_ms: u64) {
+        let folded = match self.paths.get(&path) {
+            None => dirty,
+            Some(known) => {
+                self.by_due.remove(&(known.due_ms, path.clone()));
+                Dirty {
+                    due_ms: dirty.due_ms.min(known.first_ms.saturating_add(wait_max_ms)).max(known.first_ms),
+                    first_ms: known.first_ms,
+                    head: known.head || dirty.head,
+                    rehash: known.rehash || dirty.rehash,
+                    deep: known.deep || dirty.deep,
+                }
+            }
+        };
+        self.by_due.insert((folded.due_ms, path.clone()));
+        self.paths.insert(path, folded);
+    }
+
+    /// Takes what is due, `limit` at most.
+    pub fn take_due(&mut self, now_ms: u64, limit: usize) -> Vec<(RelPath, Dirty)> {
+        let mut due = Vec::new();
+        while due.len() < limit
+            && let Some((due_ms, _)) = self.by_due.first()
+            && *due_ms <= now_ms
+            && let Some((_, path)) = self.by_due.pop_first()
+        {
+            due.extend(self.paths.remove_entry(&path));
+        }
+        due
+    }
+
+    #[must_use]
+    pub fn next_due_ms(&self) -> Option<u64> {
+        self.by_due.first().map(|(due_ms, _)| *due_ms)
+    }
+
+    pub fn first(&self, count: usize) -> impl Iterator<Item = &RelPath> {
+        self.paths.keys().take(count)
+    }
+
+    #[must_use]
+    pub fn oldest_ms(&self) -> Option<u64> {
+        self.paths.values().map(|dirty| dirty.first_ms).min()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests may stop at the first surprise")]
+    use super::*;
+
+    #[test]
+    fn writing_that_goes_on_puts_the_look_off_but_not_for_ever() {
+        let path = RelPath::new("a").unwrap();
+        let mut set = DirtySet::default();
+        set.add(path.clone(), Dirty { first_ms: 0, ..Dirty::at(50) }, 1_000);
+        for now in [40, 500, 990] {
+            set.add(path.clone(), Dirty { first_ms: now, ..Dirty::at(now + 50) }, 1_000);
+            assert!(set.take_due(now, 10).is_empty());
+        }
+        assert_eq!(set.next_due_ms(), Some(1_000));
+        assert_eq!(set.take_due(1_000, 10).len(), 1);
+        assert_eq!(set.next_due_ms(), None);
+    }
+}

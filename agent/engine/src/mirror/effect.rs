@@ -1,0 +1,294 @@
+//! Effects: what the core asks for, run as futures that end in an event.
+
+use futures_channel::{mpsc, oneshot};
+use futures_util::future::{BoxFuture, FutureExt as _};
+use gosync_plan::conflict::is_conflict_copy_of;
+use gosync_plan::RelPath;
+
+use super::deletes::{Executed, Window};
+use crate::context::Context;
+use crate::handle::{CommandError, Conditions, ConflictCopy, FlushReceipt, Message, TrashItem};
+use crate::look::{Candidate, Failure, Looked, describe, look};
+use crate::ports::local::Kind;
+use crate::ports::state::{HaltRow, JournalEntry, StateChange, StateError, UploadRow};
+use crate::ports::{TreeError, TreeErrorKind};
+use crate::sequences::recover::{Recovered, abort_stale, recover_local, resolve};
+use crate::sequences::start::{Root, check_root};
+use crate::sequences::{self, Outcome, Task, bring_back, displaced, probe, start, trash};
+use crate::sweep::{Found, Scope, Swept};
+use crate::walk::{Item, Walk};
+
+/// Rows read at once.
+const PAGE_ROWS: usize = 1_000;
+pub const NOTE_WINDOW: &str = "delete-window";
+pub const NOTE_HYDRATED: &str = "hydrated";
+pub const NOTE_PAUSED: &str = "paused";
+
+pub enum Effect {
+    CheckRoot,
+    Recover,
+    Probe,
+    Sweep(Scope),
+    Look(Vec<Candidate>),
+    /// These may be folders, or may have been: finds the files concerned.
+    Expand(Vec<RelPath>),
+    Run(Box<Task>),
+    Resolve(JournalEntry),
+    Settle(JournalEntry),
+    AbortUpload(UploadRow),
+    Apply(Vec<StateChange>),
+    Totals,
+    EvictTrash,
+    BringBack(Vec<Executed>),
+    /// Writes the marker that the state knows; or forgets the known root, so that what stands there is a first run.
+    RestoreMarker(String),
+    AdoptRoot(String),
+    /// What one side still has of these is news for the other from now on.
+    ForgetAncestors(Vec<RelPath>),
+    Receipt { draft: FlushReceipt, replies: Vec<oneshot::Sender<FlushReceipt>>, end: bool },
+    Conflicts(oneshot::Sender<Vec<ConflictCopy>>),
+    TrashList(oneshot::Sender<Result<Vec<TrashItem>, CommandError>>),
+    TrashRestore { item: String, reply: oneshot::Sender<Result<String, CommandError>> },
+}
+
+pub enum Event {
+    Timer,
+    Message(Message),
+    /// Nobody can talk to this mirror any more.
+    Abandoned,
+    Root(Result<Root, Failure>),
+    Recovered(Result<Box<Restarted>, Failure>),
+    Probed(Result<Conditions, Failure>),
+    Found(Found),
+    Swept { scope: Scope, swept: Box<Swept>, milliseconds: u64 },
+    Looked(Vec<Looked>),
+    Expanded { paths: Vec<RelPath>, unreadable: Vec<(String, String)> },
+    Ended { task: Box<Task>, outcome: Outcome },
+    Resolved { path: RelPath, outcome: Outcome },
+    Settled { entry: JournalEntry, outcome: Outcome },
+    Aborted { row: UploadRow, result: Result<(), Failure> },
+    Applied(Result<(), StateError>),
+    Totals(Result<(u64, u64), StateError>),
+    Evicted(Result<(u64, u64), TreeError>),
+    BroughtBack { paths: Vec<RelPath>, lost: Vec<String> },
+    RootMended(Result<(), Failure>),
+    Restored(RelPath),
+    Answered,
+    /// The last receipt is out.
+    Drained,
+    Killed,
+}
+
+/// What the state tells at start.
+pub struct Restarted {
+    pub recovered: Recovered,
+    pub halts: Vec<HaltRow>,
+    pub window: Option<Window>,
+    pub paused: bool,
+    pub hydrated: bool,
+}
+
+pub fn sweep(context: Context, scope: Scope, out: mpsc::Sender<Found>) -> BoxFuture<'static, Event> {
+    async move {
+        let began = context.ports.clock.monotonic_ms();
+        let swept = Box::new(crate::sweep::sweep(&context, scope, out).await);
+        Event::Swept { scope, swept, milliseconds: context.ports.clock.monotonic_ms() - began }
+    }
+    .boxed()
+}
+
+pub fn run(context: Context, effect: Effect) -> BoxFuture<'static, Event> {
+    async move {
+        match effect {
+            Effect::CheckRoot => Event::Root(check_root(&context).await),
+            Effect::Recover => Event::Recovered(restart(&context).await.map(Box::new)),
+            Effect::Probe => Event::Probed(probe::conditions(&context).await),
+            // Begun by the driver, which has the channel for it.
+            Effect::Sweep(_) => Event::Timer,
+            Effect::Look(candidates) => Event::Looked(look(&context, candidates).await),
+            Effect::Expand(paths) => expand(&context, paths).await,
+            Effect::Run(task) => Event::Ended { outcome: sequences::run(&context, (*task).clone()).await, task },
+            Effect::Resolve(entry) => {
+                Event::Resolved { path: entry.path.clone(), outcome: resolve(&context, entry).await }
+            }
+            Effect::Settle(entry) => {
+                Event::Settled { outcome: displaced::settle(&context, entry.clone()).await, entry }
+            }
+            Effect::AbortUpload(row) => Event::Aborted { result: abort_stale(&context, row.clone()).await, row },
+            Effect::Apply(changes) => Event::Applied(context.record(changes, Vec::new()).await),
+            Effect::Totals => Event::Totals(context.ports.state.ancestor_totals().await),
+            Effect::EvictTrash => evict_trash(&context).await,
+            Effect::BringBack(executed) => {
+                let (paths, lost) = bring_back::bring_back(&context, executed).await;
+                Event::BroughtBack { paths, lost }
+            }
+            Effect::RestoreMarker(halt) => Event::RootMended(start::restore_marker(&context, halt).await),
+            Effect::AdoptRoot(halt) => Event::RootMended(start::adopt_root(&context, halt).await),
+            Effect::ForgetAncestors(paths) => {
+                let changes = paths.iter().cloned().map(StateChange::DropAncestor).collect();
+                match context.record(changes, Vec::new()).await {
+                    Ok(()) => Event::BroughtBack { paths, lost: Vec::new() },
+                    Err(error) => Event::Applied(Err(error)),
+                }
+            }
+            Effect::Receipt { draft, replies, end } => {
+                let receipt = complete_receipt(&context, draft).await;
+                for reply in replies {
+                    let _ = reply.send(receipt.clone());
+                }
+                if end { Event::Drained } else { Event::Answered }
+            }
+            Effect::Conflicts(reply) => {
+                let _ = reply.send(conflict_copies(&context).await.unwrap_or_default());
+                Event::Answered
+            }
+            Effect::TrashList(reply) => {
+                let items = match context.local(|tree| trash::list(tree)).await {
+                    Ok(items) => items.map_err(|error| CommandError {
+                        code: "trash-unreadable",
+                        message: describe(&error),
+                        hint: "check the permissions of .gosync/trash in the root".to_owned(),
+                    }),
+                    Err(_) => return Event::Killed,
+                };
+                let _ = reply.send(items);
+                Event::Answered
+            }
+            Effect::TrashRestore { item, reply } => match trash::restore(&context, item).await {
+                Ok(path) => {
+                    let _ = reply.send(Ok(path.as_str().to_owned()));
+                    Event::Restored(path)
+                }
+                Err(error) => {
+                    let _ = reply.send(Err(error));
+                    Event::Answered
+                }
+            },
+        }
+    }
+    .boxed()
+}
+
+async fn restart(context: &Context) -> Result<Restarted, Failure> {
+    let state = &context.ports.state;
+    let window = state.note(NOTE_WINDOW).await?.and_then(|note| serde_json::from_str(&note).ok());
+    let paused = state.note(NOTE_PAUSED).await?.is_some();
+    let hydrated = state.note(NOTE_HYDRATED).await?.is_some();
+    let halts = state.halts().await?;
+    Ok(Restarted { recovered: recover_local(context).await?, halts, window, paused, hydrated })
+}
+
+/// Files below folders that appeared, and ancestors below folders that went.
+async fn expand(context: &Context, paths: Vec<RelPath>) -> Event {
+    let mut concerned = Vec::new();
+    let mut unreadable = Vec::new();
+    for path in paths {
+        let shared = std::sync::Arc::clone(&context.shared);
+        let path_there = path.clone();
+        let found = context
+            .local(move |tree| match tree.stat(path_there.as_str()) {
+                Ok(stat) if stat.kind == Kind::Folder => {
+                    let (mut walk, mut items) = Walk::new(tree, &shared, path_there.as_str())?;
+                    loop {
+                        let more = walk.next(tree, &shared, PAGE_ROWS);
+                        if more.is_empty() {
+                            return Ok(Some(items));
+                        }
+                        items.extend(more);
+                    }
+                }
+                Ok(_) => Ok(None),
+                Err(error) if matches!(error.kind, TreeErrorKind::NotFound | TreeErrorKind::NotAFolder) => Ok(None),
+                Err(error) => Err(error),
+            })
+            .await;
+        match found {
+            Err(_) => return Event::Killed,
+            Ok(Err(error)) if error.kind == TreeErrorKind::Killed => return Event::Killed,
+            Ok(Err(error)) if error.is_not_found() => {}
+            Ok(Err(error)) => unreadable.push((path.as_str().to_owned(), describe(&error))),
+            Ok(Ok(items)) => {
+                for item in items.unwrap_or_default() {
+                    match item {
+                        Item::File(path, _) | Item::Special(path, _) => concerned.push(path),
+                        Item::Odd(name, why) => unreadable.push((name, why.to_string())),
+                        Item::Unreadable(folder, error) => unreadable.push((folder, describe(&error))),
+                    }
+                }
+            }
+        }
+        let mut after: Option<RelPath> = None;
+        loop {
+            match context.ports.state.ancestors_below(&path, after.as_ref(), PAGE_ROWS).await {
+                Ok(rows) => {
+                    let Some((last, _)) = rows.last() else { break };
+                    after = Some(last.clone());
+                    concerned.extend(rows.into_iter().map(|(path, _)| path));
+                }
+                Err(error) if error.kind == crate::ports::state::StateErrorKind::Killed => return Event::Killed,
+                Err(_) => break,
+            }
+        }
+        concerned.push(path);
+    }
+    concerned.sort();
+    concerned.dedup();
+    Event::Expanded { paths: concerned, unreadable }
+}
+
+async fn evict_trash(context: &Context) -> Event {
+    let limits = &context.config.limits;
+    let (now_ms, age_ms, bytes) = (context.utc_ms(), limits.trash_age_ms, limits.trash_bytes);
+    match context.local(move |tree| trash::evict(tree, now_ms, age_ms, bytes)).await {
+        Ok(result) => Event::Evicted(result),
+        Err(_) => Event::Killed,
+    }
+}
+
+/// Adds what only the whole ancestor tells: counts, and the hash that two replicas in step share.
+async fn complete_receipt(context: &Context, mut receipt: FlushReceipt) -> FlushReceipt {
+    let mut hasher = blake3::Hasher::new();
+    let mut after: Option<RelPath> = None;
+    (receipt.files, receipt.bytes) = (0, 0);
+    loop {
+        match context.ports.state.ancestors_after(after.as_ref(), PAGE_ROWS).await {
+            Ok(rows) => {
+                let Some((last, _)) = rows.last() else { break };
+                after = Some(last.clone());
+                for (path, ancestor) in rows {
+                    receipt.files += 1;
+                    receipt.bytes += ancestor.fingerprint.size;
+                    hasher.update(path.as_str().as_bytes());
+                    hasher.update(&[0]);
+                    match ancestor.content {
+                        Some(content) => hasher.update(&content.0),
+                        None => hasher.update(ancestor.generation.etag.as_bytes()),
+                    };
+                }
+            }
+            Err(error) => {
+                receipt.flushed = false;
+                receipt.reason = describe(&error);
+                break;
+            }
+        }
+    }
+    receipt.tree = hasher.finalize().to_hex().to_string();
+    receipt.cursor = context.identity().cursor;
+    receipt.finished_ms = context.utc_ms();
+    receipt
+}
+
+async fn conflict_copies(context: &Context) -> Result<Vec<ConflictCopy>, StateError> {
+    let mut copies = Vec::new();
+    let mut after: Option<RelPath> = None;
+    loop {
+        let rows = context.ports.state.ancestors_after(after.as_ref(), PAGE_ROWS).await?;
+        let Some((last, _)) = rows.last() else { return Ok(copies) };
+        after = Some(last.clone());
+        copies.extend(rows.into_iter().filter_map(|(copy, ancestor)| {
+            let path = is_conflict_copy_of(&copy)?;
+            Some(ConflictCopy { path, copy, bytes: ancestor.fingerprint.size })
+        }));
+    }
+}

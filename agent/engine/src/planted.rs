@@ -1,0 +1,43 @@
+//! Faults that the simulator must be able to find. They exist in debug builds only; a release build compiles to "no".
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Planted {
+    None,
+    /// Uploads go out without their condition.
+    SkipPrecondition,
+    /// The ancestor is written before the content is in place.
+    AncestorBeforeSync,
+    /// A listing that broke off counts as complete.
+    IncompleteListingTrusted,
+    /// A local edit of a path that was deleted in the bucket is treated as unedited.
+    EditVersusDeleteAsDelete,
+}
+
+#[cfg(debug_assertions)]
+mod switch {
+    use super::Planted;
+    use std::cell::Cell;
+
+    thread_local! {
+        static PLANTED: Cell<Planted> = const { Cell::new(Planted::None) };
+    }
+
+    /// Plants a fault for everything that runs on this thread.
+    pub fn set(planted: Planted) {
+        PLANTED.with(|cell| cell.set(planted));
+    }
+
+    pub(crate) fn is(planted: Planted) -> bool {
+        PLANTED.with(Cell::get) == planted
+    }
+}
+
+#[cfg(debug_assertions)]
+pub(crate) use switch::is;
+#[cfg(debug_assertions)]
+pub use switch::set;
+
+#[cfg(not(debug_assertions))]
+pub(crate) const fn is(_: Planted) -> bool {
+    false
+}

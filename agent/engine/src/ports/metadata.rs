@@ -1,0 +1,179 @@
+//! The metadata of a store that agents share: files, feed, states of replicas, configurations, leases.
+//!
+//! One sequence per store (endpoint and bucket): the order of commits is the order of sequence numbers (R17). It tells
+//! what happened; it is never a reason to delete anything.
+
+use async_trait::async_trait;
+use gosync_plan::{ContentHash, Generation};
+use serde::{Deserialize, Serialize};
+
+use super::state::StateError;
+
+#[async_trait]
+pub trait MetadataStore: Send + Sync {
+    /// The store's row, made at first sight.
+    async fn store(&self, endpoint: &str, bucket: &str) -> Result<StoreRow, StateError>;
+
+    async fn file_by_id(&self, id: i64) -> Result<Option<FileRow>, StateError>;
+    async fn file_by_key(&self, store: i64, key: &str) -> Result<Option<FileRow>, StateError>;
+    /// In byte order of the key.
+    async fn files(&self, query: FilesQuery) -> Result<Vec<FileRow>, StateError>;
+    /// (files that are not deleted, bytes) below `prefix`.
+    async fn totals(&self, store: i64, prefix: &str) -> Result<(u64, u64), StateError>;
+
+    /// One transaction: each row is written (with its change row and its sequence number) unless the stored one is
+    /// already the same version of the object; missing parents are made. Returns the head of the feed afterwards.
+    async fn record(&self, store: i64, client: &str, changes: Vec<FileChange>) -> Result<u64, StateError>;
+    /// Change rows after `cursor`, in order, `limit` at most; `CursorLost` where the feed can't go on from there.
+    async fn changes_since(&self, store: i64, cursor: Option<&Cursor>, limit: usize) -> Result<Changes, StateError>;
+    /// Drops change rows below `sequence`.
+    async fn prune(&self, store: i64, sequence: u64) -> Result<u64, StateError>;
+
+    async fn prefix_listed(&self, store: i64, prefix: &str) -> Result<Option<u64>, StateError>;
+    async fn set_prefix_listed(&self, store: i64, prefix: &str, sequence: u64) -> Result<(), StateError>;
+
+    async fn sync_state(&self, client: &str, store: i64, prefix: &str) -> Result<Option<SyncStateRow>, StateError>;
+    async fn put_sync_state(&self, row: &SyncStateRow) -> Result<(), StateError>;
+    async fn drop_sync_state(&self, client: &str) -> Result<(), StateError>;
+
+    async fn sync_configs(&self) -> Result<Vec<SyncConfigRow>, StateError>;
+    async fn sync_config(&self, name: &str, client: &str) -> Result<Option<SyncConfigRow>, StateError>;
+    async fn put_sync_config(&self, row: &SyncConfigRow) -> Result<(), StateError>;
+    async fn drop_sync_config(&self, name: &str, client: &str) -> Result<(), StateError>;
+
+    /// Takes or renews a lease: the fencing number while it is ours, `None` while another holds it.
+    async fn lease(&self, name: &str, holder: &str, milliseconds: u64) -> Result<Option<u64>, StateError>;
+    async fn release(&self, name: &str, holder: &str) -> Result<(), StateError>;
+    async fn close(&self);
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StoreRow {
+    pub id: i64,
+    /// Random, made with the tables: another one means that they were made anew.
+    pub epoch: String,
+    pub head_seq: u64,
+    pub pruned_seq: u64,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FileRow {
+    pub id: i64,
+    pub store_id: i64,
+    /// `/` and the key.
+    pub path: String,
+    pub s3_key: String,
+    pub size: u64,
+    /// nanoseconds since 1970: the file's, as far as known
+    pub modified_ns: Option<i64>,
+    /// milliseconds since 1970: first seen
+    pub created_ms: i64,
+    pub etag: String,
+    pub version_id: Option<String>,
+    pub last_modified: Option<String>,
+    /// BLAKE3; `None` until somebody read it.
+    pub checksum: Option<ContentHash>,
+    pub mime_type: Option<String>,
+    pub mode: Option<u32>,
+    pub is_directory: bool,
+    pub parent_id: Option<i64>,
+    /// Counts up with every write of this row.
+    pub version: u64,
+    pub is_deleted: bool,
+    pub deleted_ms: Option<i64>,
+    pub seq: u64,
+    pub updated_by: String,
+}
+
+#[derive(Clone, Debug, Default)]
+pub struct FilesQuery {
+    pub store: i64,
+    pub prefix: String,
+    pub deleted: bool,
+    /// Keys after this one.
+    pub after: Option<String>,
+    pub limit: usize,
+}
+
+/// One thing that happened to a key.
+#[derive(Clone, Debug, PartialEq)]
+pub enum FileChange {
+    /// The key holds this object now.
+    Put {
+        key: String,
+        generation: Generation,
+        content: Option<ContentHash>,
+        modified_ns: Option<i64>,
+        mode: Option<u32>,
+        mime_type: Option<String>,
+    },
+    /// The key holds nothing now. Nothing is written when the row is deleted already, or holds another ETag than `etag`.
+    Delete { key: String, etag: Option<String> },
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Cursor {
+    pub sequence: u64,
+    /// The random id of that change row: gone or different means that the feed is not the one we read (R18).
+    pub row_id: String,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub enum Changes {
+    Next { rows: Vec<ChangeRow>, cursor: Option<Cursor> },
+    /// Restored backup, failover, pruned past us, another epoch: compare everything.
+    CursorLost,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ChangeRow {
+    pub seq: u64,
+    pub row_id: String,
+    pub file_id: i64,
+    pub s3_key: String,
+    pub change_type: ChangeType,
+    pub changed_ms: i64,
+    pub client_id: String,
+    pub old_path: Option<String>,
+    pub new_path: Option<String>,
+    pub etag: String,
+    pub size: u64,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "UPPERCASE")]
+pub enum ChangeType {
+    Create,
+    Update,
+    Delete,
+    Rename,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SyncStateRow {
+    pub client_id: String,
+    pub store_id: i64,
+    pub prefix: String,
+    pub last_sync_ms: Option<i64>,
+    pub cursor: Option<Cursor>,
+    pub epoch: String,
+    pub device_name: String,
+    pub platform: String,
+    pub agent_version: String,
+    pub status: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SyncConfigRow {
+    pub name: String,
+    pub client_id: String,
+    pub local_path: String,
+    pub s3_path: String,
+    pub bidirectional: bool,
+    pub ignore_patterns: Vec<String>,
+    pub status: String,
+    pub last_sync_ms: Option<i64>,
+    pub file_count: u64,
+    pub created_ms: i64,
+    pub updated_ms: i64,
+}

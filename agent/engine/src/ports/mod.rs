@@ -1,0 +1,30 @@
+//! What the engine needs of the world. Each trait has one conformance suite that every implementation passes.
+
+pub mod local;
+pub mod metadata;
+pub mod observer;
+pub mod runtime;
+pub mod state;
+pub mod store;
+
+use std::sync::Arc;
+
+pub use local::{FolderEntry, Lease, LocalTree, RootFacts, Space, Stat, TreeError, TreeErrorKind, TreeFile};
+pub use metadata::{FileRow, MetadataStore};
+pub use observer::{Event, Observer};
+pub use runtime::{Clock, Ids, Workers, blocking};
+pub use state::{JournalEntry, JournalKind, ReplicaState, StateChange, StateError};
+pub use store::{Condition, ObjectStore, StoreError, StoreErrorKind};
+
+/// Everything that one mirror's engine works with.
+#[derive(Clone)]
+pub struct Ports {
+    pub local: Arc<dyn LocalTree>,
+    pub store: Arc<dyn ObjectStore>,
+    pub state: Arc<dyn ReplicaState>,
+    pub metadata: Arc<dyn MetadataStore>,
+    pub clock: Arc<dyn Clock>,
+    pub ids: Arc<dyn Ids>,
+    pub workers: Arc<dyn Workers>,
+    pub observer: Arc<dyn Observer>,
+}

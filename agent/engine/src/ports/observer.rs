@@ -1,0 +1,30 @@
+//! What telemetry and the screen are told. Telling never fails and never waits.
+
+use gosync_plan::{HaltReason, RelPath};
+
+pub trait Observer: Send + Sync {
+    fn observe(&self, event: &Event);
+}
+
+/// Something that happened in one mirror.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Event {
+    Uploaded { path: RelPath, bytes: u64 },
+    Downloaded { path: RelPath, bytes: u64 },
+    DeletedObject { path: RelPath },
+    Trashed { path: RelPath },
+    /// The local content of `path` was kept as `copy`.
+    Conflict { path: RelPath, copy: RelPath },
+    /// Both sides held the same content.
+    Recorded { path: RelPath },
+    Halted { reason: HaltReason, message: String },
+    HaltEnded { reason: HaltReason },
+    /// A path is left alone for now.
+    Problem { path: RelPath, message: String },
+    /// A look, request or commit failed; it is tried again.
+    Trouble { class: &'static str, message: String },
+    TroubleEnded { class: &'static str },
+    SweepEnded { complete: bool, milliseconds: u64, files: u64 },
+    WatchOverflow,
+    Hydrated { milliseconds: u64 },
+}

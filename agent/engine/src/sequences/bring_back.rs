@@ -1,0 +1,110 @@
+//! `deny` after a halt: what was deleted before the halt comes back from the trash and from bucket versions.
+
+use gosync_plan::decide::Action;
+use gosync_plan::{Generation, RelPath};
+
+use super::place::{Placed, place_new};
+use super::tmp_path;
+use super::trash;
+use crate::context::Context;
+use crate::look::{Failure, describe};
+use crate::mirror::Executed;
+use crate::ports::store::GetRequest;
+use crate::ports::{TreeError, TreeFile};
+
+/// Brings back what can be had: the paths that stand again, and for each other one why it doesn't.
+pub async fn bring_back(context: &Context, executed: Vec<Executed>) -> (Vec<RelPath>, Vec<String>) {
+    let mut back = Vec::new();
+    let mut lost = Vec::new();
+    for Executed { path, action } in executed {
+        let result = match action {
+            Action::DeleteObject { remote } => from_versions(context, &path, &remote).await,
+            Action::TrashLocal { .. } => from_trash(context, &path).await,
+            _ => Ok(true),
+        };
+        match result {
+            Ok(true) => back.push(path),
+            Ok(false) => lost.push(format!("{path}: neither in the trash nor in a bucket version")),
+            Err(why) => lost.push(format!("{path}: {why}")),
+        }
+    }
+    (back, lost)
+}
+
+async fn from_trash(context: &Context, path: &RelPath) -> Result<bool, String> {
+    let wanted = path.as_str().to_owned();
+    let item = context
+        .local(move |tree| {
+            trash::list(tree).map(|items| items.into_iter().rev().find(|item| item.path == wanted).map(|item| item.item))
+        })
+        .await
+        .map_err(|_| "the agent is stopping".to_owned())?
+        .map_err(|error| describe(&error))?;
+    match item {
+        Some(item) => trash::restore(context, item).await.map(|_| true).map_err(|error| error.message),
+        None => Ok(context
+            .local({
+                let path = path.clone();
+                move |tree| tree.stat(path.as_str()).is_ok()
+            })
+            .await
+            .unwrap_or(false)),
+    }
+}
+
+/// The deleted generation from the bucket's versions, as a local creation that goes up again.
+async fn from_versions(context: &Context, path: &RelPath, deleted: &Generation) -> Result<bool, String> {
+    fetch_version(context, path, deleted).await.map_err(|failure| match failure {
+        Failure::Store(error) => describe(&error),
+        Failure::Local(error) => describe(&error),
+        Failure::State(error) => describe(&error),
+        Failure::Killed => "the agent is stopping".to_owned(),
+    })
+}
+
+async fn fetch_version(context: &Context, path: &RelPath, deleted: &Generation) -> Result<bool, Failure> {
+    let key = context.config.prefix.key(path);
+    let versions = context.ports.store.versions(&key).await?;
+    let Some(version_id) = versions.into_iter().find_map(|version| {
+        let same = version.generation.is_some_and(|generation| generation.etag == deleted.etag);
+        same.then_some(version.version_id)
+    }) else {
+        return Ok(false);
+    };
+    let request = GetRequest { key, etag: None, version_id: Some(version_id), range: None };
+    let mut body = context.ports.store.get(request).await?;
+    let facts = body.head().facts.clone();
+    let operation = context.ports.ids.nonce();
+    let tmp = tmp_path(operation);
+    let tmp_there = tmp.clone();
+    let file: std::sync::Arc<dyn TreeFile> =
+        context.local(move |tree| tree.create(&tmp_there, 0o600)).await??.into();
+    let mut offset = 0;
+    while let Some(chunk) = body.chunk().await? {
+        let (file, bytes) = (std::sync::Arc::clone(&file), chunk);
+        let at = offset;
+        offset += bytes.len() as u64;
+        context.local(move |_| file.write_at(at, &bytes)).await??;
+    }
+    let path = path.clone();
+    context
+        .local(move |tree| -> Result<bool, TreeError> {
+            file.set_mode(facts.mode.unwrap_or(0o644) & 0o7777)?;
+            if let Some(mtime_ns) = facts.mtime_ns {
+                file.set_mtime_ns(mtime_ns)?;
+            }
+            file.sync()?;
+            match place_new(tree, &tmp, &*file, &path)? {
+                Placed::InPlace { folders, .. } => {
+                    for folder in folders {
+                        tree.sync_folder(&folder)?;
+                    }
+                    Ok(true)
+                }
+                // Something stands there again already.
+                Placed::Again | Placed::Busy => Ok(true),
+            }
+        })
+        .await?
+        .map_err(Failure::from)
+}

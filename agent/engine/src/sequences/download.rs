@@ -1,0 +1,572 @@
+//! Fetching an object (R5): into a temp file, verified and durable, then in place, then recorded.
+
+use std::sync::Arc;
+
+use bytes::{Bytes, BytesMut};
+use futures_util::stream::{self, StreamExt as _, TryStreamExt as _};
+use gosync_plan::conflict::{conflict_family, free_conflict_name, is_conflict_copy_of};
+use gosync_plan::decide::{ExpectLocal, ModeMerge, merge_mode};
+use gosync_plan::identity::{Identity, same_as_generation};
+use gosync_plan::{Ancestor, Digests, Fingerprint, Generation, Nonce, RelPath};
+
+use super::place::{Placed, parent, place_new, place_over};
+use super::{Outcome, Task, displaced_path, tmp_path, write_ancestor};
+use crate::context::Context;
+use crate::digest::{Wanted, of_bytes};
+use crate::durable::{Target, durable};
+use crate::look::{Failure, read_digests};
+use crate::planted::{self, Planted};
+use crate::ports::observer::Event;
+use crate::ports::state::{Displaced, JournalEntry, JournalKind, StateChange};
+use crate::ports::store::{GetRequest, Head};
+use crate::ports::{Lease, StoreError, StoreErrorKind, TreeError, TreeErrorKind, TreeFile};
+use crate::sweep::backoff_ms;
+
+/// Bytes gathered before they are written to the temp file.
+const WRITE_BYTES: usize = 1 << 20;
+/// The mode of a file whose object tells none.
+const MODE_DEFAULT: u32 = 0o644;
+
+/// A verified content in a temp file; not yet durable.
+struct Fetched {
+    operation: Nonce,
+    tmp: String,
+    file: Arc<dyn TreeFile>,
+    digests: Digests,
+    head: Head,
+}
+
+/// Fetches the object and puts it in place.
+pub async fn download(
+    context: &Context,
+    task: &Task,
+    remote: Generation,
+    expect: ExpectLocal,
+) -> Result<Outcome, Outcome> {
+    let path = task.path();
+    check_space(context, remote.size).await?;
+    let fetched = fetch(context, task, &remote).await?;
+    let generation = remote.completed_by(&fetched.head.generation);
+    let (bytes, content) = (fetched.digests.size, fetched.digests.blake3);
+    let nonce = fetched.head.facts.nonce;
+    let ancestor_mode = task.ancestor.as_ref().map(|ancestor| ancestor.fingerprint.mode);
+    let (local_mode, replaces) = match &expect {
+        ExpectLocal::Absent => (None, None),
+        ExpectLocal::File(planned) => (Some(planned.mode), Some(*planned)),
+    };
+    let merged = merge(context, ancestor_mode, local_mode, &fetched.head);
+    if planted::is(Planted::AncestorBeforeSync) {
+        let fingerprint = fetched.file.stat()?.fingerprint;
+        let early = Ancestor { fingerprint, generation: generation.clone(), content: Some(content), nonce, open: false };
+        write_ancestor(context, path, early, Vec::new()).await?;
+    }
+    let mut fingerprint = match replaces {
+        None => put_in_place_new(context, path, &fetched).await?,
+        Some(planned) => {
+            let known = task.ancestor.as_ref().filter(|known| known.fingerprint.same_but_ctime(&planned));
+            let displaced = Displaced {
+                fingerprint: planned,
+                content: task
+                    .local_file()
+                    .and_then(|file| file.digests.map(|digests| digests.blake3))
+                    .or_else(|| known.and_then(|known| known.content)),
+            };
+            let torn = matches!(task.operation.action, gosync_plan::decide::Action::Repair { .. });
+            let displaced = if torn { Displaced { content: None, ..displaced } } else { displaced };
+            put_in_place_over(context, path, &fetched, &generation, displaced).await?
+        }
+    };
+    if let (ModeMerge::Send, Some(mode)) = (merged, ancestor_mode) {
+        // The mode that the file was given is news; the next look sends it.
+        fingerprint.mode = mode;
+    }
+    let ancestor = Ancestor { fingerprint, generation, content: Some(content), nonce, open: false };
+    write_ancestor(context, path, ancestor, Vec::new()).await?;
+    Ok(Outcome::done(Event::Downloaded { path: path.clone(), bytes }))
+}
+
+/// Keeps the local content under a name of its own, then puts the object in place.
+pub async fn conflict(
+    context: &Context,
+    task: &Task,
+    local: Fingerprint,
+    remote: Generation,
+) -> Result<Outcome, Outcome> {
+    let path = task.path().clone();
+    check_space(context, remote.size).await?;
+    let fetched = fetch(context, task, &remote).await?;
+    let generation = remote.completed_by(&fetched.head.generation);
+
+    let (tag, prefix) = (context.conflict_tag(), context.config.prefix.clone());
+    let copies_max = context.config.limits.conflicts_per_path_max as usize;
+    let (path_there, tmp) = (path.clone(), fetched.tmp.clone());
+    let kept = context
+        .local(move |tree| -> Result<Kept, TreeError> {
+            let kept = keep_copy(tree, &path_there, local, copies_max, |taken| {
+                free_conflict_name(&path_there, &tag, &prefix, taken)
+            }, &conflict_family(&path_there, &prefix))?;
+            if !matches!(kept, Kept::As { .. }) {
+                tree.unlink(&tmp)?;
+            }
+            Ok(kept)
+        })
+        .await??;
+    let (copy, now) = match kept {
+        Kept::As { copy, now } => (copy, now),
+        Kept::Again => return Err(Outcome::Again),
+        Kept::Busy => return Err(Outcome::Busy),
+        Kept::TooMany => {
+            return Err(Outcome::Problem(format!(
+                "held: there are {copies_max} conflict copies of it already; delete or rename some"
+            )));
+        }
+        Kept::NoName => return Err(Outcome::Problem("held: there is no room for the name of a conflict copy".to_owned())),
+    };
+    // The copy's name is durable before the winner appears.
+    durable(context, vec![Target::Content(copy.as_str().to_owned()), Target::Folder(parent(&copy))]).await??;
+    let (bytes, content, nonce) = (fetched.digests.size, fetched.digests.blake3, fetched.head.facts.nonce);
+    let ancestor_mode = task.ancestor.as_ref().map(|ancestor| ancestor.fingerprint.mode);
+    merge(context, ancestor_mode, Some(local.mode), &fetched.head);
+    let displaced = Displaced {
+        fingerprint: now,
+        content: task.local_file().and_then(|file| file.digests.map(|digests| digests.blake3)),
+    };
+    let placed = put_in_place_over(context, &path, &fetched, &generation, displaced).await;
+    let fingerprint = match placed {
+        Ok(fingerprint) => fingerprint,
+        Err(outcome) => {
+            // The local content stays at its path: its second name is taken back if it is still just that.
+            let (copy, path) = (copy.clone(), path.clone());
+            context.local(move |tree| take_back(tree, &copy, &path)).await?;
+            return Err(outcome);
+        }
+    };
+    let ancestor = Ancestor { fingerprint, generation, content: Some(content), nonce, open: false };
+    write_ancestor(context, &path, ancestor, Vec::new()).await?;
+    let events = vec![
+        Event::Conflict { path: path.clone(), copy: copy.clone() },
+        Event::Downloaded { path: path.clone(), bytes },
+    ];
+    Ok(Outcome::Done { events, look_at: vec![copy] })
+}
+
+/// How the mode of a placed file comes about; the temp file gets it at once.
+fn merge(context: &Context, ancestor: Option<u32>, local: Option<u32>, head: &Head) -> ModeMerge {
+    match local {
+        None => ModeMerge::Keep,
+        Some(local) => merge_mode(ancestor, local, head.facts.mode, context.config.mode),
+    }
+}
+
+enum Kept {
+    As { copy: RelPath, now: Fingerprint },
+    Again,
+    Busy,
+    TooMany,
+    NoName,
+}
+
+/// Gives the file a second name. A writer that has it open would go on writing to both, so it must be at rest.
+fn keep_copy(
+    tree: &dyn crate::ports::LocalTree,
+    path: &RelPath,
+    planned: Fingerprint,
+    copies_max: usize,
+    free_name: impl Fn(&dyn Fn(&RelPath) -> bool) -> Option<RelPath>,
+    family: &RelPath,
+) -> Result<Kept, TreeError> {
+    let file = tree.open(path.as_str())?;
+    if file.stat()?.fingerprint != planned {
+        return Ok(Kept::Again);
+    }
+    if file.lease() == Lease::Busy {
+        return Ok(Kept::Busy);
+    }
+    let mut copies = 0;
+    for entry in tree.read_folder(&parent(path))? {
+        let Some(name) = entry.name.ok().and_then(|name| path.with_file_name(&name).ok()) else { continue };
+        if is_conflict_copy_of(&name).is_some_and(|original| original == *family) {
+            copies += 1;
+            // A kill between this step and the next left our copy already.
+            if tree.stat(name.as_str()).is_ok_and(|stat| stat.fingerprint.inode == planned.inode) {
+                return Ok(Kept::As { copy: name, now: planned });
+            }
+        }
+    }
+    if copies >= copies_max {
+        return Ok(Kept::TooMany);
+    }
+    let Some(copy) = free_name(&|name| tree.stat(name.as_str()).is_ok()) else { return Ok(Kept::NoName) };
+    match tree.link(path.as_str(), copy.as_str()) {
+        Ok(()) => {}
+        Err(error) if error.kind == TreeErrorKind::Exists => return Ok(Kept::Again),
+        Err(error) if matches!(error.kind, TreeErrorKind::Unsupported | TreeErrorKind::Permission) => {
+            let target = tree.create(copy.as_str(), planned.mode & 0o7777)?;
+            file.copy_to(&*target)?;
+            target.set_mtime_ns(planned.mtime_ns)?;
+            target.sync()?;
+        }
+        Err(error) => return Err(error),
+    }
+    // The second name moved ctime.
+    let now = file.stat()?.fingerprint;
+    if !now.same_but_ctime(&planned) {
+        return Ok(Kept::Again);
+    }
+    Ok(Kept::As { copy, now })
+}
+
+fn take_back(tree: &dyn crate::ports::LocalTree, copy: &RelPath, path: &RelPath) {
+    let (Ok(copied), Ok(original)) = (tree.stat(copy.as_str()), tree.stat(path.as_str())) else { return };
+    if copied.fingerprint.inode == original.fingerprint.inode {
+        // Both names are the same file, so nothing is lost with one of them.
+        tree.unlink(copy.as_str()).ok();
+    }
+}
+
+async fn put_in_place_new(context: &Context, path: &RelPath, fetched: &Fetched) -> Result<Fingerprint, Outcome> {
+    durable(context, vec![Target::Content(fetched.tmp.clone())]).await??;
+    let (path, tmp, file) = (path.clone(), fetched.tmp.clone(), Arc::clone(&fetched.file));
+    let placed = context.local(move |tree| place_new(tree, &tmp, &*file, &path)).await?;
+    placed_durably(context, fetched, placed).await
+}
+
+async fn put_in_place_over(
+    context: &Context,
+    path: &RelPath,
+    fetched: &Fetched,
+    remote: &Generation,
+    displaced: Displaced,
+) -> Result<Fingerprint, Outcome> {
+    durable(context, vec![Target::Content(fetched.tmp.clone())]).await??;
+    let planned = displaced.fingerprint;
+    let entry = JournalEntry {
+        id: fetched.operation,
+        path: path.clone(),
+        kind: JournalKind::Install {
+            new: fetched.digests.blake3,
+            remote: remote.clone(),
+            replaces: Some(displaced),
+        },
+        began_ms: context.utc_ms(),
+    };
+    context.record(vec![StateChange::Begin(entry.clone())], Vec::new()).await?;
+    let (path, tmp, file) = (path.clone(), fetched.tmp.clone(), Arc::clone(&fetched.file));
+    let to = displaced_path(fetched.operation);
+    let placed = context.local(move |tree| place_over(tree, &tmp, &*file, &to, &path, planned)).await?;
+    let ended = matches!(placed, Ok(Placed::Again | Placed::Busy));
+    let result = placed_durably(context, fetched, placed).await;
+    if ended && is_displaced_gone(context, fetched.operation).await? {
+        context.record(vec![StateChange::End(entry.id)], Vec::new()).await?;
+    } else {
+        context.displaced(entry);
+    }
+    result
+}
+
+async fn is_displaced_gone(context: &Context, operation: Nonce) -> Result<bool, Outcome> {
+    let path = displaced_path(operation);
+    Ok(context.local(move |tree| tree.stat(&path).is_err_and(|error| error.is_not_found())).await?)
+}
+
+async fn placed_durably(
+    context: &Context,
+    fetched: &Fetched,
+    placed: Result<Placed, TreeError>,
+) -> Result<Fingerprint, Outcome> {
+    match placed {
+        Ok(Placed::InPlace { fingerprint, folders }) => {
+            durable(context, folders.into_iter().map(Target::Folder).collect()).await??;
+            Ok(fingerprint)
+        }
+        Ok(Placed::Again) => Err(Outcome::Again),
+        Ok(Placed::Busy) => Err(Outcome::Busy),
+        Err(error) => {
+            let tmp = fetched.tmp.clone();
+            context.local(move |tree| tree.unlink(&tmp)).await?.ok();
+            Err(error.into())
+        }
+    }
+}
+
+/// Downloads never eat the last of the disk.
+async fn check_space(context: &Context, bytes: u64) -> Result<(), Outcome> {
+    let limits = &context.config.limits;
+    if bytes < limits.part_bytes {
+        // Small ones are checked by the sweep as a whole; a full disk says so itself.
+        return Ok(());
+    }
+    let space = context.local(|tree| tree.space()).await??;
+    let keep = (space.total_bytes / 100 * u64::from(limits.min_free_percent)).min(limits.min_free_bytes);
+    if space.free_bytes < bytes.saturating_add(keep) {
+        let error = TreeError::new(TreeErrorKind::NoSpace, "download", "");
+        return Err(Outcome::Failed(Failure::Local(error)));
+    }
+    Ok(())
+}
+
+/// Fetches and verifies; nothing of it is visible outside `.gosync`.
+async fn fetch(context: &Context, task: &Task, remote: &Generation) -> Result<Fetched, Outcome> {
+    let mut attempt = 0;
+    loop {
+        let result = if remote.size <= context.config.limits.part_bytes {
+            fetch_small(context, task, remote).await
+        } else {
+            fetch_large(context, task, remote).await
+        };
+        match result {
+            // Reading has no effect: it may be tried again at once.
+            Err(Outcome::Failed(Failure::Store(error)))
+                if error.is_transient() && attempt < context.config.limits.retries_max =>
+            {
+                attempt += 1;
+                context.ports.clock.sleep_ms(backoff_ms(attempt)).await;
+            }
+            result => return result,
+        }
+    }
+}
+
+async fn fetch_small(context: &Context, task: &Task, remote: &Generation) -> Result<Fetched, Outcome> {
+    let permit = context.shared.small.acquire().await;
+    let key = context.config.prefix.key(task.path());
+    let request = GetRequest { key: key.clone(), etag: Some(remote.etag.clone()), version_id: None, range: None };
+    let mut body = context.ports.store.get(request).await?;
+    let head = body.head().clone();
+    let mut bytes = BytesMut::with_capacity(usize::try_from(remote.size).unwrap_or(0));
+    while let Some(chunk) = body.chunk().await? {
+        bytes.extend_from_slice(&chunk);
+    }
+    drop(permit);
+    let bytes = bytes.freeze();
+    if bytes.len() as u64 != head.generation.size || head.generation.size != remote.size {
+        return Err(corrupt(&key, "its length is not the announced one").into());
+    }
+    let file = new_file(context, task, &head).await?;
+    let written = {
+        let (file, bytes, finishing) = (Arc::clone(&file.1), bytes.clone(), Finishing::of(task, context, &head));
+        context
+            .local(move |_| -> Result<Digests, TreeError> {
+                file.write_at(0, &bytes)?;
+                finishing.apply(&*file)?;
+                Ok(of_bytes(&bytes, Wanted { md5: true, ..Wanted::default() }))
+            })
+            .await?
+    };
+    let (operation, file) = file;
+    let tmp = tmp_path(operation);
+    let checked = match written {
+        Ok(digests) => verify(context, &key, &tmp, digests, &head).await.map(|()| digests),
+        Err(error) => Err(error.into()),
+    };
+    keep_or_drop(context, Fetching { operation, tmp, file, head }, checked).await
+}
+
+struct Fetching {
+    operation: Nonce,
+    tmp: String,
+    file: Arc<dyn TreeFile>,
+    head: Head,
+}
+
+async fn keep_or_drop(
+    context: &Context,
+    fetching: Fetching,
+    digests: Result<Digests, Outcome>,
+) -> Result<Fetched, Outcome> {
+    let Fetching { operation, tmp, file, head } = fetching;
+    match digests {
+        Ok(digests) => Ok(Fetched { operation, tmp, file, digests, head }),
+        Err(outcome) => {
+            context.local(move |tree| tree.unlink(&tmp)).await?.ok();
+            Err(outcome)
+        }
+    }
+}
+
+async fn fetch_large(context: &Context, task: &Task, remote: &Generation) -> Result<Fetched, Outcome> {
+    let key = context.config.prefix.key(task.path());
+    let head = super::upload::head_patiently(context, &key).await?.ok_or(Outcome::Again)?;
+    if head.generation.etag != remote.etag || head.generation.size != remote.size {
+        return Err(Outcome::Again);
+    }
+    let (operation, file) = new_file(context, task, &head).await?;
+    let tmp = tmp_path(operation);
+    let part_bytes = context.config.limits.part_bytes;
+    let fetched: Result<Vec<()>, Outcome> = stream::iter(0..remote.size.div_ceil(part_bytes))
+        .map(|part| {
+            let range = part * part_bytes..((part + 1) * part_bytes).min(remote.size);
+            fetch_range(context, &key, &remote.etag, range, &file)
+        })
+        .buffer_unordered(context.config.limits.parts_per_file_max)
+        .try_collect()
+        .await;
+    let digests = match fetched {
+        Ok(_) => {
+            let (tmp_there, file_there, finishing) = (tmp.clone(), Arc::clone(&file), Finishing::of(task, context, &head));
+            let read = context
+                .local(move |tree| {
+                    finishing.apply(&*file_there)?;
+                    read_digests(tree, &tmp_there, Wanted::default())
+                })
+                .await?;
+            match read {
+                Ok(Some((_, digests))) => verify(context, &key, &tmp, digests, &head).await.map(|()| digests),
+                Ok(None) => Err(Outcome::Again),
+                Err(error) => Err(error.into()),
+            }
+        }
+        Err(outcome) => Err(outcome),
+    };
+    keep_or_drop(context, Fetching { operation, tmp, file, head }, digests).await
+}
+
+/// One range into its place in the temp file.
+async fn fetch_range(
+    context: &Context,
+    key: &str,
+    etag: &str,
+    range: std::ops::Range<u64>,
+    file: &Arc<dyn TreeFile>,
+) -> Result<(), Outcome> {
+    let mut attempt = 0;
+    loop {
+        match fetch_range_once(context, key, etag, range.clone(), file).await {
+            Err(Outcome::Failed(Failure::Store(error)))
+                if error.is_transient() && attempt < context.config.limits.retries_max =>
+            {
+                attempt += 1;
+                context.ports.clock.sleep_ms(backoff_ms(attempt)).await;
+            }
+            result => return result,
+        }
+    }
+}
+
+async fn fetch_range_once(
+    context: &Context,
+    key: &str,
+    etag: &str,
+    range: std::ops::Range<u64>,
+    file: &Arc<dyn TreeFile>,
+) -> Result<(), Outcome> {
+    let _permit = context.shared.parts.acquire().await;
+    let request = GetRequest {
+        key: key.to_owned(),
+        etag: Some(etag.to_owned()),
+        version_id: None,
+        range: Some(range.clone()),
+    };
+    let mut body = context.ports.store.get(request).await?;
+    let mut offset = range.start;
+    let mut gathered = BytesMut::new();
+    loop {
+        let chunk = body.chunk().await?;
+        let ended = chunk.is_none();
+        if let Some(chunk) = chunk {
+            gathered.extend_from_slice(&chunk);
+        }
+        if gathered.len() >= WRITE_BYTES || (ended && !gathered.is_empty()) {
+            let bytes: Bytes = gathered.split().freeze();
+            let (file, at) = (Arc::clone(file), offset);
+            offset += bytes.len() as u64;
+            if offset > range.end {
+                return Err(corrupt(key, "more bytes than asked for").into());
+            }
+            context.local(move |_| file.write_at(at, &bytes)).await??;
+        }
+        if ended {
+            break;
+        }
+    }
+    if offset == range.end { Ok(()) } else { Err(corrupt(key, "fewer bytes than asked for").into()) }
+}
+
+/// A new temp file, and the operation that it belongs to.
+async fn new_file(context: &Context, task: &Task, head: &Head) -> Result<(Nonce, Arc<dyn TreeFile>), Outcome> {
+    let operation = context.ports.ids.nonce();
+    let tmp = tmp_path(operation);
+    let mode = Finishing::of(task, context, head).mode;
+    let file = context
+        .local(move |tree| match tree.create(&tmp, mode) {
+            Err(error) if error.is_not_found() => {
+                // Somebody tidied up in our folder.
+                tree.make_folder(crate::context::TMP)?;
+                tree.create(&tmp, mode)
+            }
+            result => result,
+        })
+        .await??;
+    Ok((operation, Arc::from(file)))
+}
+
+/// What a temp file gets before it is put in place.
+#[derive(Clone, Copy)]
+struct Finishing {
+    mode: u32,
+    mtime_ns: Option<i64>,
+}
+
+impl Finishing {
+    fn of(task: &Task, context: &Context, head: &Head) -> Self {
+        let policy = context.config.mode;
+        let mode = match task.local_file() {
+            None => {
+                let wanted = head.facts.mode.unwrap_or(MODE_DEFAULT);
+                (MODE_DEFAULT & !policy.mask()) | (wanted & policy.mask())
+            }
+            Some(file) => {
+                let local = file.fingerprint.mode;
+                let ancestor = task.ancestor.as_ref().map(|ancestor| ancestor.fingerprint.mode);
+                match merge_mode(ancestor, local, head.facts.mode, policy) {
+                    ModeMerge::Apply(mode) => mode,
+                    ModeMerge::Keep | ModeMerge::Send => local & 0o7777,
+                }
+            }
+        };
+        let last_modified_ns = head
+            .generation
+            .last_modified
+            .as_deref()
+            .and_then(|seconds| seconds.parse::<i64>().ok())
+            .and_then(|seconds| seconds.checked_mul(1_000_000_000));
+        Self { mode, mtime_ns: head.facts.mtime_ns.or(last_modified_ns) }
+    }
+
+    fn apply(self, file: &dyn TreeFile) -> Result<(), TreeError> {
+        file.set_mode(self.mode)?;
+        if let Some(mtime_ns) = self.mtime_ns {
+            file.set_mtime_ns(mtime_ns)?;
+        }
+        Ok(())
+    }
+}
+
+/// The content is the one that the store computed its checksums of, as far as they can tell.
+async fn verify(context: &Context, key: &str, tmp: &str, digests: Digests, head: &Head) -> Result<(), Outcome> {
+    // Our own header names this content, and so do the bytes: both would have to be wrong in the same way.
+    if head.facts.blake3_header == Some(digests.blake3) {
+        return Ok(());
+    }
+    let mut digests = digests;
+    for _ in 0..3 {
+        match same_as_generation(&digests, &head.generation, Some(&head.facts)) {
+            Identity::Same => return Ok(()),
+            Identity::Differs => return Err(corrupt(key, "the content does not fit the object's checksum").into()),
+            Identity::Unknown(gosync_plan::decide::Need::LocalDigests { md5, multipart_part_bytes, crc64nvme }) => {
+                let (tmp, wanted) = (tmp.to_owned(), Wanted { md5, multipart_part_bytes, crc64nvme });
+                match context.local(move |tree| read_digests(tree, &tmp, wanted)).await?? {
+                    Some((_, read)) => digests = read,
+                    None => return Err(Outcome::Again),
+                }
+            }
+            // The store tells nothing that the bytes could be held against but their number.
+            Identity::Unknown(_) => return Ok(()),
+        }
+    }
+    Ok(())
+}
+
+fn corrupt(key: &str, message: &str) -> StoreError {
+    StoreError::new(StoreErrorKind::Corrupt, "get", key, message)
+}

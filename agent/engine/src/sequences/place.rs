@@ -1,0 +1,134 @@
+//! Putting a verified temp file in its place (R5), in one go on a thread that may block.
+//!
+//! A replacement passes through `.gosync/displaced/<operation>`: the new content is moved there first and then exchanged
+//! with the old one, so that at each instant the path holds a whole content and a kill leaves the old one where the next
+//! start looks for it. The caller has journalled the step.
+
+use gosync_plan::{Fingerprint, RelPath};
+
+use crate::ports::local::Kind;
+use crate::ports::{Lease, LocalTree, TreeError, TreeErrorKind, TreeFile};
+
+/// What placing came to.
+pub enum Placed {
+    /// The new file's fingerprint, and the folders whose names have to be made durable.
+    InPlace { fingerprint: Fingerprint, folders: Vec<String> },
+    /// Not what was planned stands there; the temp file is gone.
+    Again,
+    Busy,
+}
+
+/// Puts `tmp` at `path`, where nothing stands. `written` is the temp file, still open.
+pub fn place_new(
+    tree: &dyn LocalTree,
+    tmp: &str,
+    written: &dyn TreeFile,
+    path: &RelPath,
+) -> Result<Placed, TreeError> {
+    let before = written.stat()?.fingerprint;
+    let mut folders = make_folders(tree, path)?;
+    let renamed = match tree.rename_new(tmp, path.as_str()) {
+        Err(error) if error.kind == TreeErrorKind::Unsupported => {
+            tree.link(tmp, path.as_str()).and_then(|()| tree.unlink(tmp))
+        }
+        result => result,
+    };
+    match renamed {
+        Ok(()) => {}
+        Err(error) if error.kind == TreeErrorKind::Exists => {
+            tree.unlink(tmp)?;
+            return Ok(Placed::Again);
+        }
+        Err(error) => return Err(error),
+    }
+    folders.push(parent(path));
+    finish(written, before, folders)
+}
+
+/// Puts `tmp` at `path` in the place of the file that `planned` names; that one ends up at `displaced`.
+pub fn place_over(
+    tree: &dyn LocalTree,
+    tmp: &str,
+    written: &dyn TreeFile,
+    displaced: &str,
+    path: &RelPath,
+    planned: Fingerprint,
+) -> Result<Placed, TreeError> {
+    let old = tree.open(path.as_str())?;
+    if old.stat()?.fingerprint != planned {
+        tree.unlink(tmp)?;
+        return Ok(Placed::Again);
+    }
+    if old.lease() == Lease::Busy {
+        tree.unlink(tmp)?;
+        return Ok(Placed::Busy);
+    }
+    // From here on whoever opens it for writing waits until the lease is released.
+    let mode = written.stat()?.fingerprint.mode;
+    tree.copy_attributes(path.as_str(), tmp)?;
+    if written.stat()?.fingerprint.mode != mode {
+        // An ACL that was carried over has its say in the mode bits; the planned mode wins.
+        written.set_mode(mode & 0o7777)?;
+    }
+    let before = written.stat()?.fingerprint;
+    tree.rename(tmp, displaced)?;
+    let still = tree.stat(path.as_str()).is_ok_and(|stat| stat.kind == Kind::File && stat.fingerprint == planned);
+    if !still {
+        tree.unlink(displaced)?;
+        return Ok(Placed::Again);
+    }
+    match tree.exchange(displaced, path.as_str()) {
+        Ok(()) => {}
+        Err(error) if error.kind == TreeErrorKind::Unsupported => replace_by_link(tree, displaced, path)?,
+        Err(error) if error.kind == TreeErrorKind::NotFound => {
+            tree.unlink(displaced)?;
+            return Ok(Placed::Again);
+        }
+        Err(error) => return Err(error),
+    }
+    old.release_lease();
+    finish(written, before, vec![parent(path), crate::context::DISPLACED.to_owned()])
+}
+
+/// Where the file system knows no exchange: a second name for the old content first, then the new one over it.
+fn replace_by_link(tree: &dyn LocalTree, displaced: &str, path: &RelPath) -> Result<(), TreeError> {
+    let old = format!("{displaced}.old");
+    tree.link(path.as_str(), &old)?;
+    tree.rename(displaced, path.as_str())?;
+    tree.rename(&old, displaced)
+}
+
+/// The placed file's fingerprint, unless somebody wrote to it already: then it has to be looked at again.
+fn finish(written: &dyn TreeFile, before: Fingerprint, folders: Vec<String>) -> Result<Placed, TreeError> {
+    let fingerprint = written.stat()?.fingerprint;
+    if !fingerprint.same_but_ctime(&before) {
+        return Ok(Placed::Again);
+    }
+    Ok(Placed::InPlace { fingerprint, folders })
+}
+
+/// Makes the folders above `path` that are missing; returns those whose names changed by it.
+pub fn make_folders(tree: &dyn LocalTree, path: &RelPath) -> Result<Vec<String>, TreeError> {
+    let mut missing = Vec::new();
+    for folder in path.ancestors() {
+        match tree.stat(folder.as_str()) {
+            Ok(_) => break,
+            Err(error) if error.kind == TreeErrorKind::NotFound => missing.push(folder),
+            Err(error) => return Err(error),
+        }
+    }
+    let mut changed = Vec::new();
+    for folder in missing.into_iter().rev() {
+        match tree.make_folder(folder.as_str()) {
+            Ok(()) => changed.push(parent(&folder)),
+            Err(error) if error.kind == TreeErrorKind::Exists => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(changed)
+}
+
+/// The folder that holds `path`, as the tree names it.
+pub fn parent(path: &RelPath) -> String {
+    path.parent().map_or_else(String::new, String::from)
+}

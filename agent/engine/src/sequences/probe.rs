@@ -1,0 +1,132 @@
+//! The capability probe (R13): which of the store's conditions hold is proven, not assumed.
+//!
+//! It works below `<prefix>.gosync/probe/` under a name of its own and leaves nothing there. A probe that is cut short
+//! says nothing, and is made again.
+
+use bytes::Bytes;
+use futures_util::future::join_all;
+
+use crate::context::Context;
+use crate::handle::Conditions;
+use crate::look::Failure;
+use crate::ports::state::StateChange;
+use crate::ports::store::{Condition, ObjectHeaders, PutRequest};
+use crate::ports::{StoreError, StoreErrorKind};
+
+const NOTE_PROBE: &str = "probe";
+/// Creations of one key that race each other.
+const RACERS: usize = 4;
+const STALE_ETAG: &str = "00000000000000000000000000000000";
+
+#[derive(serde::Serialize, serde::Deserialize)]
+struct Note {
+    remote: String,
+    at_ms: i64,
+    conditions: Conditions,
+}
+
+/// The store's conditions: remembered, or probed now.
+pub async fn conditions(context: &Context) -> Result<Conditions, Failure> {
+    let remote = format!("{}|{}", context.config.endpoint, context.config.bucket);
+    let now_ms = context.utc_ms();
+    let noted = context.ports.state.note(NOTE_PROBE).await?.and_then(|note| serde_json::from_str::<Note>(&note).ok());
+    if let Some(note) = noted
+        && note.remote == remote
+        && (0..i64::try_from(context.config.limits.probe_ms).unwrap_or(i64::MAX)).contains(&(now_ms - note.at_ms))
+    {
+        return Ok(note.conditions);
+    }
+    let conditions = probe(context).await?;
+    let note = serde_json::to_string(&Note { remote, at_ms: now_ms, conditions }).unwrap_or_default();
+    context.ports.state.apply(vec![StateChange::PutNote(NOTE_PROBE.to_owned(), note)]).await?;
+    Ok(conditions)
+}
+
+async fn probe(context: &Context) -> Result<Conditions, Failure> {
+    let folder = format!("{}probe/{}/", context.config.prefix.own_folder(), context.ports.ids.nonce().to_hex());
+    let keys = ["put", "multipart", "copy"].map(|name| format!("{folder}{name}"));
+    let result = probe_keys(context, &keys).await;
+    for key in &keys {
+        context.ports.store.delete(key, &Condition::None).await.ok();
+    }
+    Ok(result?)
+}
+
+async fn probe_keys(context: &Context, [put, multipart, copy]: &[String; 3]) -> Result<Conditions, StoreError> {
+    let store = &context.ports.store;
+    let create = |content: String| {
+        let request = PutRequest {
+            key: put.clone(),
+            body: Bytes::from(content),
+            headers: ObjectHeaders::default(),
+            condition: Condition::Absent,
+        };
+        store.put(request)
+    };
+    // Create-once, raced: exactly one may win.
+    let raced = join_all((0..RACERS).map(|racer| create(racer.to_string()))).await;
+    let won: Vec<_> = raced.iter().filter_map(|result| result.as_ref().ok()).collect();
+    let Some(winner) = won.first() else {
+        return Err(raced.into_iter().find_map(Result::err).unwrap_or_else(|| {
+            StoreError::new(StoreErrorKind::Invalid, "put", put.as_str(), "the store took none of the probe's objects")
+        }));
+    };
+    let created_once = won.len() == 1;
+    // Stale If-Match must be refused, a fresh one taken.
+    let stale = refused(
+        store
+            .put(PutRequest {
+                key: put.clone(),
+                body: Bytes::from_static(b"stale"),
+                headers: ObjectHeaders::default(),
+                condition: Condition::Etag(STALE_ETAG.to_owned()),
+            })
+            .await
+            .map(|_| ()),
+    )?;
+    let put_holds = created_once && stale;
+
+    let multipart_holds = {
+        let upload = store.create_upload(put, &ObjectHeaders::default()).await?;
+        let etag = store.upload_part(put, &upload, 1, Bytes::from_static(b"part")).await?;
+        let refused = refused(store.complete_upload(put, &upload, &[(1, etag)], &Condition::Absent).await.map(|_| ()));
+        store.abort_upload(put, &upload).await.ok();
+        let _ = multipart;
+        refused?
+    };
+
+    // A copy onto a key that exists must be refused.
+    store
+        .put(PutRequest {
+            key: copy.clone(),
+            body: Bytes::from_static(b"copy"),
+            headers: ObjectHeaders::default(),
+            condition: Condition::None,
+        })
+        .await?;
+    let copy_holds = refused(store.copy(put, None, copy, &Condition::Absent).await.map(|_| ()))?;
+
+    // A stale delete must leave the object.
+    let delete_refused = refused(store.delete(put, &Condition::Etag(STALE_ETAG.to_owned())).await)?;
+    let delete_holds = delete_refused && store.head(put).await?.is_some();
+    let _ = winner;
+    Ok(Conditions {
+        put: Some(put_holds),
+        multipart: Some(multipart_holds),
+        delete: Some(delete_holds),
+        copy: Some(copy_holds),
+    })
+}
+
+/// True when the store refused because of the condition; other failures say nothing.
+fn refused(result: Result<(), StoreError>) -> Result<bool, StoreError> {
+    match result {
+        Ok(()) => Ok(false),
+        Err(error) => match error.kind {
+            StoreErrorKind::PreconditionFailed | StoreErrorKind::Conflict => Ok(true),
+            // The store knows no such condition, and says so.
+            StoreErrorKind::NotImplemented | StoreErrorKind::Invalid | StoreErrorKind::NotFound => Ok(false),
+            _ => Err(error),
+        },
+    }
+}

@@ -1,0 +1,92 @@
+//! What the next start does about what the last one left (P4): temp files go, what was displaced is kept until it is
+//! verified, writes of unknown outcome are looked up, uploads that can't be resumed are aborted.
+
+use super::{Outcome, displaced, remove, upload};
+use crate::context::{Context, DISPLACED, OWN, TMP};
+use crate::look::Failure;
+use crate::ports::state::{JournalEntry, JournalKind, StateChange, UploadRow};
+use crate::ports::{LocalTree, TreeError, TreeErrorKind};
+
+/// What is left to do once the mirror runs.
+#[derive(Debug, Default)]
+pub struct Recovered {
+    /// Writes whose outcome isn't known: their paths wait for it.
+    pub unresolved: Vec<JournalEntry>,
+    /// Displaced contents to be watched until they are at rest.
+    pub displaced: Vec<JournalEntry>,
+    /// Uploads whose file is no more what was sent.
+    pub stale_uploads: Vec<UploadRow>,
+}
+
+/// Puts the local side in order. Needs no network.
+pub async fn recover_local(context: &Context) -> Result<Recovered, Failure> {
+    let journal = context.ports.state.journal().await?;
+    let ids: Vec<_> = journal.iter().map(|entry| entry.id).collect();
+    let date = context.utc_date();
+    context
+        .local(move |tree| -> Result<(), TreeError> {
+            for folder in [OWN, TMP, DISPLACED] {
+                match tree.make_folder(folder) {
+                    Err(error) if error.kind != TreeErrorKind::Exists => return Err(error),
+                    _ => {}
+                }
+            }
+            purge_tmp(tree)?;
+            displaced::keep_orphans(tree, &ids, &date)?;
+            Ok(())
+        })
+        .await??;
+    let mut recovered = Recovered::default();
+    for entry in journal {
+        match entry.kind {
+            JournalKind::Upload { .. } | JournalKind::DeleteObject { .. } => recovered.unresolved.push(entry),
+            JournalKind::Install { .. } | JournalKind::Trash { .. } => recovered.displaced.push(entry),
+        }
+    }
+    let now_ms = context.utc_ms();
+    let stale_ms = i64::try_from(context.config.limits.stale_upload_ms).unwrap_or(i64::MAX);
+    let uploads = context.ports.state.uploads().await?;
+    recovered.stale_uploads = context
+        .local(move |tree| {
+            uploads
+                .into_iter()
+                .filter(|row| {
+                    let same = tree.stat(row.path.as_str()).is_ok_and(|stat| stat.fingerprint == row.local);
+                    !same || now_ms.saturating_sub(row.began_ms) > stale_ms
+                })
+                .collect()
+        })
+        .await?;
+    Ok(recovered)
+}
+
+fn purge_tmp(tree: &dyn LocalTree) -> Result<(), TreeError> {
+    for name in tree.read_folder(TMP)?.into_iter().filter_map(|entry| entry.name.ok()) {
+        match tree.unlink(&format!("{TMP}/{name}")) {
+            Err(error) if !error.is_not_found() => return Err(error),
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+/// Finds out what became of a journalled write.
+pub async fn resolve(context: &Context, entry: JournalEntry) -> Outcome {
+    match entry.kind {
+        JournalKind::Upload { .. } => upload::finish_unresolved(context, entry).await,
+        JournalKind::DeleteObject { .. } => remove::finish_unresolved_delete(context, entry).await,
+        JournalKind::Install { .. } | JournalKind::Trash { .. } => displaced::settle(context, entry).await,
+    }
+}
+
+/// Aborts an upload of ours; one that the store doesn't know any more is aborted.
+pub async fn abort_stale(context: &Context, row: UploadRow) -> Result<(), Failure> {
+    match context.ports.store.abort_upload(&row.key, &row.upload).await {
+        Err(error) if error.is_of_the_store() || error.kind == crate::ports::StoreErrorKind::Killed => {
+            return Err(error.into());
+        }
+        _ => {}
+    }
+    context.record(vec![StateChange::DropUpload(row.upload)], Vec::new()).await?;
+    Ok(())
+}

@@ -1,0 +1,212 @@
+//! Taking things away: an object whose file was deleted, a file whose object was deleted, a file that stands where a
+//! folder must be. Each needs its proof again right before the act (P5).
+
+use gosync_plan::{Fingerprint, Generation, LocalEntry, RelPath, RemoteEntry};
+
+use super::place::parent;
+use super::trash::{TrashName, move_to_trash};
+use super::{Outcome, Task};
+use crate::context::{Context, MARKER};
+use crate::durable::{Target, durable};
+use crate::look::{Failure, head_entry, stat_entry};
+use crate::planted::{self, Planted};
+use crate::ports::local::Kind;
+use crate::ports::metadata::FileChange;
+use crate::ports::observer::Event;
+use crate::ports::state::{Displaced, JournalEntry, JournalKind, StateChange};
+use crate::ports::store::Condition;
+use crate::ports::{Lease, LocalTree, StoreErrorKind, TreeError};
+
+/// The file was deleted: deletes the object, this generation of it.
+pub async fn delete_object(context: &Context, task: &Task, remote: Generation) -> Result<Outcome, Outcome> {
+    let path = task.path().clone();
+    prove_absent(context, &path).await?;
+    let now = match head_entry(context, &path).await? {
+        RemoteEntry::Object(object) if remote.same(&object.generation) => object.generation,
+        RemoteEntry::Absent => return super::forget(context, &path).await,
+        RemoteEntry::Object(_) | RemoteEntry::Presumed => return Err(Outcome::Again),
+        RemoteEntry::Unknown(why) => return Err(Outcome::Problem(why)),
+    };
+    // The look at the store took its time.
+    prove_absent(context, &path).await?;
+    let entry = JournalEntry {
+        id: context.ports.ids.nonce(),
+        path: path.clone(),
+        kind: JournalKind::DeleteObject { remote: remote.completed_by(&now) },
+        began_ms: context.utc_ms(),
+    };
+    context.record(vec![StateChange::Begin(entry.clone())], Vec::new()).await?;
+    let key = context.config.prefix.key(&path);
+    let _permit = context.shared.small.acquire().await;
+    match context.ports.store.delete(&key, &Condition::Etag(remote.etag.clone())).await {
+        Ok(()) => deleted(context, &entry).await,
+        Err(error) if error.kind == StoreErrorKind::Killed => Err(Outcome::Failed(Failure::Killed)),
+        Err(error)
+            if error.outcome_unknown()
+                || matches!(error.kind, StoreErrorKind::PreconditionFailed | StoreErrorKind::Conflict | StoreErrorKind::NotFound) =>
+        {
+            Err(finish_unresolved_delete(context, entry).await)
+        }
+        Err(error) => {
+            context.record(vec![StateChange::End(entry.id)], Vec::new()).await?;
+            Err(error.into())
+        }
+    }
+}
+
+async fn deleted(context: &Context, entry: &JournalEntry) -> Result<Outcome, Outcome> {
+    let JournalKind::DeleteObject { remote } = &entry.kind else { return Err(Outcome::Again) };
+    let path = entry.path.clone();
+    let gone = FileChange::Delete { key: context.config.prefix.key(&path), etag: Some(remote.etag.clone()) };
+    context.record(vec![StateChange::DropAncestor(path.clone()), StateChange::End(entry.id)], vec![gone]).await?;
+    Ok(Outcome::done(Event::DeletedObject { path }))
+}
+
+/// A delete whose reply was lost: 404 is done, the same generation still there is to do.
+pub async fn finish_unresolved_delete(context: &Context, entry: JournalEntry) -> Outcome {
+    let key = context.config.prefix.key(&entry.path);
+    let result = match super::upload::head_patiently(context, &key).await {
+        Ok(None) => deleted(context, &entry).await,
+        Ok(Some(_)) => match context.record(vec![StateChange::End(entry.id)], Vec::new()).await {
+            Ok(()) => Ok(Outcome::Again),
+            Err(error) => Err(error.into()),
+        },
+        Err(Failure::Killed) => Ok(Outcome::Failed(Failure::Killed)),
+        Err(failure) => Ok(Outcome::Unresolved(Box::new(entry), failure)),
+    };
+    result.unwrap_or_else(|outcome| outcome)
+}
+
+/// Nothing but ENOENT, below readable folders of a root that is still the marked one, is a deleted file.
+async fn prove_absent(context: &Context, path: &RelPath) -> Result<(), Outcome> {
+    let path = path.clone();
+    let entry = context
+        .local(move |tree| {
+            if !root_is_ours(tree) {
+                return LocalEntry::Unknown("the root is not the one that was synced".to_owned());
+            }
+            stat_entry(tree, &path)
+        })
+        .await?;
+    match entry {
+        LocalEntry::Absent | LocalEntry::Folder => Ok(()),
+        LocalEntry::File(_) | LocalEntry::Special(_) => Err(Outcome::Again),
+        LocalEntry::Unknown(why) => Err(Outcome::Problem(why)),
+    }
+}
+
+/// The root by its path is the one that we opened, and our marker is in it.
+pub fn root_is_ours(tree: &dyn LocalTree) -> bool {
+    tree.root().is_ok_and(|root| root == tree.opened_root()) && tree.stat(MARKER).is_ok()
+}
+
+/// The object was deleted: moves the file to the trash.
+pub async fn trash_local(context: &Context, task: &Task, local: Fingerprint) -> Result<Outcome, Outcome> {
+    let path = task.path().clone();
+    // Fresh proof: the listing is a while ago.
+    match head_entry(context, &path).await? {
+        RemoteEntry::Absent => {}
+        RemoteEntry::Object(_) | RemoteEntry::Presumed => return Err(Outcome::Again),
+        RemoteEntry::Unknown(why) => return Err(Outcome::Problem(why)),
+    }
+    let id = context.ports.ids.nonce();
+    let name = TrashName::new(&context.utc_date(), &path, id);
+    let expects = Displaced {
+        fingerprint: local,
+        content: task
+            .ancestor
+            .as_ref()
+            .filter(|_| !planted::is(Planted::EditVersusDeleteAsDelete))
+            .and_then(|ancestor| ancestor.content),
+    };
+    let entry = JournalEntry {
+        id,
+        path: path.clone(),
+        kind: JournalKind::Trash { to: name.path(), expects: expects.clone(), remote: None },
+        began_ms: context.utc_ms(),
+    };
+    context.record(vec![StateChange::Begin(entry.clone())], Vec::new()).await?;
+    let path_there = path.clone();
+    let moved = context
+        .local(move |tree| -> Result<Moved, TreeError> {
+            let file = tree.open(path_there.as_str())?;
+            if file.stat()?.fingerprint != local || !root_is_ours(tree) {
+                return Ok(Moved::Again);
+            }
+            if file.lease() == Lease::Busy {
+                return Ok(Moved::Busy);
+            }
+            if !move_to_trash(tree, path_there.as_str(), &name)? {
+                return Ok(Moved::Again);
+            }
+            Ok(Moved::To(name.folder()))
+        })
+        .await?;
+    let folder = match moved {
+        Ok(Moved::To(folder)) => folder,
+        Ok(Moved::Again) => return Err(end_with(context, entry, Outcome::Again).await),
+        Ok(Moved::Busy) => return Err(end_with(context, entry, Outcome::Busy).await),
+        Err(error) => return Err(end_with(context, entry, error.into()).await),
+    };
+    context.displaced(entry);
+    durable(context, vec![Target::Folder(parent(&path)), Target::Folder(folder)]).await??;
+    let gone = FileChange::Delete { key: context.config.prefix.key(&path), etag: None };
+    // The journal entry stays until the trashed content is known to be at rest.
+    context.record(vec![StateChange::DropAncestor(path.clone())], vec![gone]).await?;
+    let above = path.clone();
+    context.local(move |tree| remove_empty_folders(tree, &above)).await?;
+    Ok(Outcome::done(Event::Trashed { path }))
+}
+
+enum Moved {
+    To(String),
+    Again,
+    Busy,
+}
+
+/// The act didn't happen: its journal entry ends.
+async fn end_with(context: &Context, entry: JournalEntry, outcome: Outcome) -> Outcome {
+    match context.record(vec![StateChange::End(entry.id)], Vec::new()).await {
+        Ok(()) => outcome,
+        Err(error) => error.into(),
+    }
+}
+
+/// Folders that our removal left empty go, as they do for whoever deletes the last file of one in a bucket.
+pub fn remove_empty_folders(tree: &dyn LocalTree, path: &RelPath) {
+    for folder in path.ancestors() {
+        if tree.remove_folder(folder.as_str()).is_err() {
+            return;
+        }
+    }
+}
+
+/// A folder has to stand where this file is: the file becomes a conflict copy beside it.
+pub async fn move_aside(context: &Context, task: &Task, local: Fingerprint) -> Result<Outcome, Outcome> {
+    let path = task.path().clone();
+    let (tag, prefix) = (context.conflict_tag(), context.config.prefix.clone());
+    let path_there = path.clone();
+    let moved = context
+        .local(move |tree| -> Result<Option<Option<RelPath>>, TreeError> {
+            let stat = tree.stat(path_there.as_str())?;
+            if stat.kind != Kind::File || stat.fingerprint != local {
+                return Ok(None);
+            }
+            let name = gosync_plan::conflict::free_conflict_name(&path_there, &tag, &prefix, |name| {
+                tree.stat(name.as_str()).is_ok()
+            });
+            let Some(name) = name else { return Ok(Some(None)) };
+            tree.rename_new(path_there.as_str(), name.as_str())?;
+            Ok(Some(Some(name)))
+        })
+        .await??;
+    let copy = match moved {
+        None => return Err(Outcome::Again),
+        Some(None) => return Err(Outcome::Problem("held: there is no room for the name of a conflict copy".to_owned())),
+        Some(Some(copy)) => copy,
+    };
+    durable(context, vec![Target::Folder(parent(&path))]).await??;
+    context.record(vec![StateChange::DropAncestor(path.clone())], Vec::new()).await?;
+    let events = vec![Event::Conflict { path, copy: copy.clone() }];
+    Ok(Outcome::Done { events, look_at: vec![copy] })
+}

@@ -1,0 +1,221 @@
+//! The root's marker and who this replica is: what must be known before anything is concluded from the tree.
+
+use gosync_plan::HaltReason;
+use serde::{Deserialize, Serialize};
+
+use crate::context::{Context, MARKER, OWN, lock};
+use crate::look::Failure;
+use crate::ports::state::StateChange;
+use crate::ports::{LocalTree, RootFacts, TreeError, TreeErrorKind};
+
+/// Names of notes in the replica's state.
+const NOTE_VOLUME: &str = "volume";
+const NOTE_REMOTE: &str = "remote";
+const NOTE_REPLICA: &str = "replica";
+const NOTE_ROOT: &str = "root";
+const MARKER_BYTES_MAX: usize = 4096;
+/// Rows read at once.
+const PAGE_ROWS: usize = 1_000;
+
+/// The file that makes a folder a root of ours.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Marker {
+    pub uuid: String,
+    pub created: String,
+    pub mirror: String,
+    pub remote: String,
+}
+
+/// What stands at the root's path.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Root {
+    /// Ours: the marker that the state knows.
+    Known,
+    /// Never seen before: a first run.
+    New,
+    /// Another folder or mount than the one that is open stands at the root's path.
+    Another,
+    Halted(HaltReason, String),
+}
+
+/// Checks the root against what the state remembers; makes the marker on a first run. Also sets the replica's identity.
+pub async fn check_root(context: &Context) -> Result<Root, Failure> {
+    let state = &context.ports.state;
+    let volume = state.note(NOTE_VOLUME).await?;
+    let (known_files, _) = state.ancestor_totals().await?;
+    let looked = context.local(look_at_root).await?;
+    let (facts, marker) = match looked {
+        Ok(Seen::Root(facts, marker)) => (facts, marker),
+        Ok(Seen::Another) => return Ok(Root::Another),
+        Err(error) if error.kind == TreeErrorKind::Killed => return Err(Failure::Killed),
+        Err(error) if matches!(error.kind, TreeErrorKind::NotFound | TreeErrorKind::NotAFolder) => {
+            return Ok(Root::Halted(HaltReason::RootMissing, "the root is gone".to_owned()));
+        }
+        Err(error) => return Err(error.into()),
+    };
+    let remote = format!("{}|{}|{}", context.config.endpoint, context.config.bucket, context.config.prefix.as_str());
+    match (&volume, marker) {
+        (Some(known), Some(marker)) if *known == marker.uuid => {
+            let was_emptied = state.halts().await?.into_iter().find(|halt| halt.reason == HaltReason::RootEmptied);
+            if let Some(halt) = was_emptied
+                && !any_file_present(context).await?
+            {
+                return Ok(Root::Halted(halt.reason, halt.message));
+            }
+            identify(context, facts, &remote).await?;
+            Ok(Root::Known)
+        }
+        (Some(_), Some(marker)) => Ok(Root::Halted(
+            HaltReason::VolumeChanged,
+            format!("the root has the marker of another volume ({})", marker.uuid),
+        )),
+        (Some(_), None) if known_files > 0 => {
+            let same_root = state.note(NOTE_ROOT).await?.as_deref() == Some(facts.inode.to_string().as_str());
+            Ok(if same_root {
+                Root::Halted(HaltReason::RootEmptied, "the root's marker is gone".to_owned())
+            } else {
+                Root::Halted(HaltReason::RootReplaced, "another folder without our marker is the root now".to_owned())
+            })
+        }
+        (_, found) => {
+            let marker = match found {
+                Some(marker) => marker,
+                None => make_marker(context, &remote).await?,
+            };
+            state
+                .apply(vec![
+                    StateChange::DropAllAncestors,
+                    StateChange::PutNote(NOTE_VOLUME.to_owned(), marker.uuid),
+                    StateChange::PutNote(NOTE_REMOTE.to_owned(), remote.clone()),
+                ])
+                .await?;
+            identify(context, facts, &remote).await?;
+            Ok(Root::New)
+        }
+    }
+}
+
+/// The root is meant to be as it is: gives it its marker back, so that what is missing in it counts as deleted.
+pub async fn restore_marker(context: &Context, halt: String) -> Result<(), Failure> {
+    context.ports.state.apply(vec![StateChange::DropHalt(halt)]).await?;
+    let Some(uuid) = context.ports.state.note(NOTE_VOLUME).await? else { return Ok(()) };
+    let remote = context.ports.state.note(NOTE_REMOTE).await?.unwrap_or_default();
+    write_marker(context, uuid, &remote).await?;
+    Ok(())
+}
+
+/// Takes what stands there now as a first run: everything known of the other root is forgotten, nothing is deleted.
+pub async fn adopt_root(context: &Context, halt: String) -> Result<(), Failure> {
+    let forget = vec![
+        StateChange::DropAllAncestors,
+        StateChange::DropNote(NOTE_VOLUME.to_owned()),
+        StateChange::DropHalt(halt),
+    ];
+    context.ports.state.apply(forget).await?;
+    Ok(())
+}
+
+/// Whether any file that was in step stands at its path.
+async fn any_file_present(context: &Context) -> Result<bool, Failure> {
+    let mut after = None;
+    loop {
+        let rows = context.ports.state.ancestors_after(after.as_ref(), PAGE_ROWS).await?;
+        let Some((last, _)) = rows.last() else { return Ok(false) };
+        after = Some(last.clone());
+        let present = context
+            .local(move |tree| rows.iter().any(|(path, _)| tree.stat(path.as_str()).is_ok()))
+            .await?;
+        if present {
+            return Ok(true);
+        }
+    }
+}
+
+enum Seen {
+    Root(RootFacts, Option<Marker>),
+    Another,
+}
+
+fn look_at_root(tree: &dyn LocalTree) -> Result<Seen, TreeError> {
+    let facts = tree.root()?;
+    if facts != tree.opened_root() {
+        return Ok(Seen::Another);
+    }
+    let file = match tree.open(MARKER) {
+        Ok(file) => file,
+        Err(error) if error.is_not_found() => return Ok(Seen::Root(facts, None)),
+        Err(error) => return Err(error),
+    };
+    let mut bytes = vec![0; MARKER_BYTES_MAX];
+    let read = super::read::read_full(&*file, 0, &mut bytes)?;
+    let marker = serde_json::from_slice(&bytes[..read])
+        .unwrap_or_else(|_| Marker { uuid: "unreadable".into(), created: "".into(), mirror: "".into(), remote: "".into() });
+    Ok(Seen::Root(facts, Some(marker)))
+}
+
+async fn make_marker(context: &Context, remote: &str) -> Result<Marker, Failure> {
+    write_marker(context, context.ports.ids.nonce().to_hex(), remote).await
+}
+
+async fn write_marker(context: &Context, uuid: String, remote: &str) -> Result<Marker, Failure> {
+    let seconds = context.ports.clock.utc_ns().div_euclid(1_000_000_000);
+    let created = jiff::Timestamp::from_second(seconds).map(|time| time.to_string()).unwrap_or_default();
+    let marker = Marker {
+        uuid,
+        created,
+        mirror: context.config.name.clone(),
+        remote: remote.to_owned(),
+    };
+    let text = serde_json::to_vec_pretty(&marker).unwrap_or_default();
+    context
+        .local(move |tree| -> Result<(), TreeError> {
+            match tree.make_folder(OWN) {
+                Err(error) if error.kind != TreeErrorKind::Exists => return Err(error),
+                _ => {}
+            }
+            let new = format!("{MARKER}.new");
+            match tree.unlink(&new) {
+                Err(error) if !error.is_not_found() => return Err(error),
+                _ => {}
+            }
+            let file = tree.create(&new, 0o644)?;
+            file.write_at(0, &text)?;
+            file.sync()?;
+            tree.rename(&new, MARKER)?;
+            tree.sync_folder(OWN)?;
+            tree.sync_folder("")
+        })
+        .await??;
+    Ok(marker)
+}
+
+/// Another remote is a first run; another inode under the same marker is a copy of the volume: a replica of its own.
+async fn identify(context: &Context, facts: RootFacts, remote: &str) -> Result<(), Failure> {
+    let state = &context.ports.state;
+    let mut changes = Vec::new();
+    if state.note(NOTE_REMOTE).await?.as_deref() != Some(remote) {
+        changes.push(StateChange::DropAllAncestors);
+        changes.push(StateChange::PutNote(NOTE_REMOTE.to_owned(), remote.to_owned()));
+    }
+    // The device number of a disk may be another one after a restart.
+    let root = facts.inode.to_string();
+    let same_root = state.note(NOTE_ROOT).await?.as_deref() == Some(root.as_str());
+    let replica = match state.note(NOTE_REPLICA).await? {
+        Some(replica) if same_root => replica,
+        _ => {
+            let replica = context.ports.ids.nonce().to_hex();
+            changes.push(StateChange::PutNote(NOTE_REPLICA.to_owned(), replica.clone()));
+            changes.push(StateChange::PutNote(NOTE_ROOT.to_owned(), root));
+            replica
+        }
+    };
+    if !changes.is_empty() {
+        state.apply(changes).await?;
+    }
+    let store = context.ports.metadata.store(&context.config.endpoint, &context.config.bucket).await?;
+    let mut identity = lock(&context.shared.identity);
+    identity.replica = replica;
+    identity.store = store.id;
+    identity.cursor = identity.cursor.max(store.head_seq);
+    Ok(())
+}

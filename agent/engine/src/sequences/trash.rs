@@ -1,0 +1,183 @@
+//! The trash of a root (R7): `.gosync/trash/<utc-date>/<original path>`, with `~<8 hex>` behind where the name is taken.
+
+use gosync_plan::{Nonce, RelPath};
+
+use super::place::{make_folders, parent};
+use crate::context::{Context, TRASH};
+use crate::handle::{CommandError, TrashItem};
+use crate::look::describe;
+use crate::ports::local::Kind;
+use crate::ports::{LocalTree, TreeError, TreeErrorKind};
+
+/// Where something is put in the trash.
+#[derive(Clone, Debug)]
+pub struct TrashName {
+    date: String,
+    path: String,
+}
+
+impl TrashName {
+    /// The operation makes the name its own, so that nothing in the trash is ever replaced.
+    #[must_use]
+    pub fn new(date: &str, path: &RelPath, operation: Nonce) -> Self {
+        let cut = path.as_str().len().min(path.as_str().len() - path.file_name().len() + name_bytes(path.file_name()));
+        Self { date: date.to_owned(), path: format!("{}~{}", &path.as_str()[..cut], &operation.to_hex()[..8]) }
+    }
+
+    #[must_use]
+    pub fn path(&self) -> String {
+        format!("{TRASH}/{}/{}", self.date, self.path)
+    }
+
+    #[must_use]
+    pub fn folder(&self) -> String {
+        let path = self.path();
+        path.rfind('/').map_or_else(String::new, |cut| path[..cut].to_owned())
+    }
+}
+
+/// Leaves room for the suffix in a name of at most 255 bytes.
+fn name_bytes(name: &str) -> usize {
+    name.floor_char_boundary(gosync_plan::names::COMPONENT_BYTES_MAX - 9)
+}
+
+/// The original path of a trash item.
+fn original(item: &str) -> &str {
+    let path = item.find('/').map_or(item, |cut| &item[cut + 1..]);
+    match path.rfind('~') {
+        Some(cut) if path.len() - cut == 9 && path[cut + 1..].bytes().all(|b| b.is_ascii_hexdigit()) => &path[..cut],
+        _ => path,
+    }
+}
+
+/// Moves what stands at `from` into the trash; false when something of that name is there already.
+pub fn move_to_trash(tree: &dyn LocalTree, from: &str, name: &TrashName) -> Result<bool, TreeError> {
+    let mut folder = TRASH.to_owned();
+    make_folder(tree, &folder)?;
+    for part in name.folder()[TRASH.len()..].split('/').filter(|part| !part.is_empty()) {
+        folder = format!("{folder}/{part}");
+        make_folder(tree, &folder)?;
+    }
+    let to = name.path();
+    let moved = match tree.rename_new(from, &to) {
+        Err(error) if error.kind == TreeErrorKind::Unsupported => tree.link(from, &to).and_then(|()| tree.unlink(from)),
+        result => result,
+    };
+    match moved {
+        Ok(()) => Ok(true),
+        Err(error) if error.kind == TreeErrorKind::Exists => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
+fn make_folder(tree: &dyn LocalTree, folder: &str) -> Result<(), TreeError> {
+    match tree.make_folder(folder) {
+        Err(error) if error.kind == TreeErrorKind::Exists => Ok(()),
+        result => result,
+    }
+}
+
+/// Everything in the trash, the oldest first.
+pub fn list(tree: &dyn LocalTree) -> Result<Vec<TrashItem>, TreeError> {
+    let mut items = Vec::new();
+    let mut folders = vec![TRASH.to_owned()];
+    while let Some(folder) = folders.pop() {
+        let entries = match tree.read_folder(&folder) {
+            Err(error) if error.is_not_found() => continue,
+            result => result?,
+        };
+        for name in entries.into_iter().filter_map(|entry| entry.name.ok()) {
+            let path = format!("{folder}/{name}");
+            match tree.stat(&path) {
+                Ok(stat) if stat.kind == Kind::Folder => folders.push(path),
+                Ok(stat) => {
+                    let item = path[TRASH.len() + 1..].to_owned();
+                    items.push(TrashItem {
+                        path: original(&item).to_owned(),
+                        item,
+                        bytes: stat.fingerprint.size,
+                        // The move into the trash moved ctime.
+                        trashed_ms: stat.fingerprint.ctime_ns.div_euclid(1_000_000),
+                    });
+                }
+                Err(error) if error.is_not_found() => {}
+                Err(error) => return Err(error),
+            }
+        }
+    }
+    items.sort_by(|a, b| a.trashed_ms.cmp(&b.trashed_ms).then_with(|| a.item.cmp(&b.item)));
+    Ok(items)
+}
+
+/// Puts an item back at its path, or beside it where that is taken. Returns the path.
+pub async fn restore(context: &Context, item: String) -> Result<RelPath, CommandError> {
+    let date_here = context.conflict_tag();
+    let prefix = context.config.prefix.clone();
+    let asked = item.clone();
+    let restored = context
+        .local(move |tree| -> Result<RelPath, TreeError> {
+            let from = format!("{TRASH}/{item}");
+            if item.split('/').any(|part| matches!(part, "" | "." | "..")) || tree.stat(&from)?.kind != Kind::File {
+                return Err(TreeError::new(TreeErrorKind::NotFound, "restore", from));
+            }
+            let path = RelPath::new(original(&item))
+                .map_err(|_| TreeError::new(TreeErrorKind::NotFound, "restore", from.as_str()))?;
+            let mut folders = make_folders(tree, &path)?;
+            let path = match tree.rename_new(&from, path.as_str()) {
+                Err(error) if error.kind == TreeErrorKind::Exists => {
+                    let free = gosync_plan::conflict::free_conflict_name(&path, &date_here, &prefix, |name| {
+                        tree.stat(name.as_str()).is_ok()
+                    })
+                    .ok_or(error)?;
+                    tree.rename_new(&from, free.as_str())?;
+                    free
+                }
+                result => result.map(|()| path)?,
+            };
+            folders.push(parent(&path));
+            for folder in folders {
+                tree.sync_folder(&folder)?;
+            }
+            Ok(path)
+        })
+        .await;
+    match restored {
+        Ok(Ok(path)) => Ok(path),
+        Ok(Err(error)) => Err(CommandError {
+            code: "not-restored",
+            message: format!("{asked} was not restored: {}", describe(&error)),
+            hint: "`gosync sync trash list` shows what can be restored, spelled as `restore` wants it".to_owned(),
+        }),
+        Err(_) => Err(CommandError {
+            code: "stopping",
+            message: "the agent is stopping".to_owned(),
+            hint: "try again when it runs".to_owned(),
+        }),
+    }
+}
+
+/// Evicts what is older than the trash's age, and the oldest beyond its size; nothing younger than a day for size.
+pub fn evict(tree: &dyn LocalTree, now_ms: i64, age_ms: u64, bytes_max: u64) -> Result<(u64, u64), TreeError> {
+    const DAY_MS: i64 = 24 * 3_600_000;
+    let items = list(tree)?;
+    let mut bytes: u64 = items.iter().map(|item| item.bytes).sum();
+    let mut files = items.len() as u64;
+    for item in items {
+        let age = now_ms.saturating_sub(item.trashed_ms);
+        let too_old = age > i64::try_from(age_ms).unwrap_or(i64::MAX);
+        if too_old || (bytes > bytes_max && age > DAY_MS) {
+            let path = format!("{TRASH}/{}", item.item);
+            tree.unlink(&path)?;
+            bytes = bytes.saturating_sub(item.bytes);
+            files -= 1;
+            let mut folder = path.as_str();
+            while let Some(cut) = folder.rfind('/') {
+                folder = &folder[..cut];
+                if folder == TRASH || tree.remove_folder(folder).is_err() {
+                    break;
+                }
+            }
+        }
+    }
+    Ok((files, bytes))
+}

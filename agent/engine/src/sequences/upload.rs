@@ -1,0 +1,470 @@
+//! Sending a file (R6, R8): read at rest, journal, send under its condition, record.
+//!
+//! After a lost reply or a refusal only a look at the key tells what happened: our nonce *and* a content that the store's
+//! own checksum proves mean that it was us.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use futures_util::stream::{self, StreamExt as _, TryStreamExt as _};
+use gosync_plan::decide::ExpectRemote;
+use gosync_plan::identity::{Identity, same_as_generation};
+use gosync_plan::{Ancestor, Digests, Fingerprint, Generation, Nonce, RelPath};
+use md5::{Digest as _, Md5};
+
+use super::read::{Large, Reading, Small, end, hash_large, read_full, read_small};
+use super::{Outcome, Task, tmp_path, write_ancestor};
+use crate::context::Context;
+use crate::digest::{Digester, Wanted, of_bytes};
+use crate::look::Failure;
+use crate::planted::{self, Planted};
+use crate::ports::observer::Event;
+use crate::ports::state::{ExpectRemoteRow, JournalEntry, JournalKind, StateChange, UploadRow};
+use crate::ports::store::{Condition, GetRequest, ObjectHeaders, PutRequest};
+use crate::ports::{StoreError, StoreErrorKind, TreeError, TreeFile};
+use crate::sweep::backoff_ms;
+
+/// S3 takes at most this many parts.
+const PARTS_MAX: u64 = 10_000;
+
+/// Sends the file at the task's path.
+pub async fn upload(
+    context: &Context,
+    task: &Task,
+    local: Fingerprint,
+    expect: ExpectRemote,
+) -> Result<Outcome, Outcome> {
+    if local.size <= context.config.limits.part_bytes {
+        upload_small(context, task, local, expect).await
+    } else {
+        upload_large(context, task, local, expect).await
+    }
+}
+
+async fn upload_small(
+    context: &Context,
+    task: &Task,
+    local: Fingerprint,
+    expect: ExpectRemote,
+) -> Result<Outcome, Outcome> {
+    let _permit = context.shared.small.acquire().await;
+    let (path, read_open) = (task.path().as_str().to_owned(), task.read_open);
+    let reading = context.local(move |tree| read_small(tree, &path, local, read_open)).await??;
+    let Small { bytes, digests, open } = match reading {
+        Reading::Whole(small) => small,
+        Reading::Changed => return Err(Outcome::Again),
+        Reading::Busy => return Err(Outcome::Busy),
+    };
+    let entry = begin(context, task, local, &expect, digests, open, context.ports.ids.nonce()).await?;
+    let request = PutRequest {
+        key: context.config.prefix.key(task.path()),
+        body: bytes,
+        headers: headers(&entry, local, &digests, open),
+        condition: condition(&expect),
+    };
+    let written = context.ports.store.put(request).await.map(|written| written.generation);
+    conclude(context, entry, written, None).await
+}
+
+async fn upload_large(
+    context: &Context,
+    task: &Task,
+    local: Fingerprint,
+    expect: ExpectRemote,
+) -> Result<Outcome, Outcome> {
+    let part_bytes = context.config.limits.part_bytes.max(local.size.div_ceil(PARTS_MAX));
+    let (path, read_open) = (task.path().as_str().to_owned(), task.read_open);
+    let private = tmp_path(context.ports.ids.nonce());
+    let private_there = private.clone();
+    let (file, reading) = context
+        .local(move |tree| -> Result<_, TreeError> {
+            let file: Arc<dyn TreeFile> = Arc::from(tree.open(&path)?);
+            if !read_open {
+                let reading = hash_large(&*file, local, part_bytes, false)?;
+                return Ok((file, reading));
+            }
+            // It doesn't come to rest: what is sent comes from a copy that nobody writes to.
+            let copy: Arc<dyn TreeFile> = Arc::from(tree.create(&private_there, 0o600)?);
+            file.copy_to(&*copy)?;
+            let stat = copy.stat()?.fingerprint;
+            let reading = hash_large(&*copy, stat, part_bytes, true)?;
+            Ok((copy, reading))
+        })
+        .await??;
+    let Large { digests, parts, open } = match reading {
+        Reading::Whole(large) => large,
+        Reading::Changed => return Err(Outcome::Again),
+        Reading::Busy => return Err(Outcome::Busy),
+    };
+    let open = open || read_open;
+    let sending = Sending { task, local, expect: &expect, digests, parts, part_bytes, open, file };
+    let outcome = sending.send(context).await;
+    if read_open {
+        context.local(move |tree| tree.unlink(&private)).await?.ok();
+    }
+    outcome
+}
+
+/// A large file on its way.
+struct Sending<'a> {
+    task: &'a Task,
+    local: Fingerprint,
+    expect: &'a ExpectRemote,
+    digests: Digests,
+    parts: Vec<gosync_plan::ContentHash>,
+    part_bytes: u64,
+    open: bool,
+    file: Arc<dyn TreeFile>,
+}
+
+impl Sending<'_> {
+    async fn send(&self, context: &Context) -> Result<Outcome, Outcome> {
+        let store = &context.ports.store;
+        let key = context.config.prefix.key(self.task.path());
+        let (entry, upload, held) = self.begin_or_resume(context, &key).await?;
+
+        let file = &self.file;
+        let upload_id = upload.as_str();
+        let key_here = key.as_str();
+        let sent = stream::iter(self.parts.iter().copied().enumerate())
+            .map(|(index, hash)| {
+                let held = held.iter().find(|(number, _, _)| *number as usize == index + 1).map(|(_, etag, _)| etag.clone());
+                async move {
+                    let number = u32::try_from(index + 1).unwrap_or(u32::MAX);
+                    if let Some(etag) = held {
+                        return Ok((number, etag));
+                    }
+                    let _permit = context.shared.parts.acquire().await;
+                    let body = self.read_part(context, file, index, hash).await?;
+                    send_part(context, key_here, upload_id, number, body).await.map(|etag| (number, etag))
+                }
+            })
+            .buffered(context.config.limits.parts_per_file_max)
+            .try_collect::<Vec<(u32, String)>>()
+            .await;
+        let sent = match sent {
+            Ok(sent) => sent,
+            Err(PartFailure::Changed) => {
+                self.give_up(context, &key, &upload, &entry).await;
+                return Err(Outcome::Again);
+            }
+            // The upload stays, and is resumed by the next try.
+            Err(PartFailure::Outside(failure)) => {
+                context.record(vec![StateChange::End(entry.id)], Vec::new()).await?;
+                if let Failure::Store(error) = &failure
+                    && error.kind == StoreErrorKind::NoSuchUpload
+                {
+                    context.record(vec![StateChange::DropUpload(upload)], Vec::new()).await?;
+                    return Err(Outcome::Again);
+                }
+                return Err(failure.into());
+            }
+        };
+        let (file, local, read_open) = (Arc::clone(&self.file), self.local, self.open);
+        if !self.open {
+            let still = context.local(move |_| end(&*file, local, read_open)).await??;
+            if !matches!(still, Reading::Whole(_)) {
+                self.give_up(context, &key, &upload, &entry).await;
+                return Err(Outcome::Again);
+            }
+        }
+        let expected = multipart_etag(&sent);
+        let written = store
+            .complete_upload(&key, &upload, &sent, &condition(self.expect))
+            .await
+            .map(|written| written.generation);
+        let refused = matches!(&written, Err(error) if !error.outcome_unknown());
+        let outcome = conclude(context, entry, written, expected).await;
+        if refused {
+            // A refused completion leaves the upload behind.
+            store.abort_upload(&key, &upload).await.ok();
+        }
+        if !matches!(outcome, Ok(Outcome::Unresolved(..)) | Err(Outcome::Unresolved(..))) {
+            context.record(vec![StateChange::DropUpload(upload)], Vec::new()).await?;
+        }
+        outcome
+    }
+
+    /// Journals, and either begins an upload or finds the one that an earlier try left.
+    async fn begin_or_resume(
+        &self,
+        context: &Context,
+        key: &str,
+    ) -> Result<(JournalEntry, String, Vec<(u32, String, u64)>), Outcome> {
+        let left = context.ports.state.uploads().await?.into_iter().find(|row| {
+            row.path == *self.task.path()
+                && row.local == self.local
+                && row.digests.blake3 == self.digests.blake3
+                && row.part_bytes == self.part_bytes
+        });
+        if let Some(row) = left
+            && !self.open
+        {
+            match context.ports.store.list_parts(key, &row.upload).await {
+                Ok(held) => {
+                    let entry =
+                        begin(context, self.task, self.local, self.expect, self.digests, self.open, row.operation)
+                            .await?;
+                    let held = held.into_iter().filter(|part| self.is_whole(part)).collect();
+                    return Ok((entry, row.upload, held));
+                }
+                Err(error) if error.kind == StoreErrorKind::NoSuchUpload => {
+                    context.record(vec![StateChange::DropUpload(row.upload)], Vec::new()).await?;
+                }
+                Err(error) => return Err(error.into()),
+            }
+        }
+        let nonce = context.ports.ids.nonce();
+        let entry = begin(context, self.task, self.local, self.expect, self.digests, self.open, nonce).await?;
+        let headers = headers(&entry, self.local, &self.digests, self.open);
+        let upload = match context.ports.store.create_upload(key, &headers).await {
+            Ok(upload) => upload,
+            Err(error) => {
+                context.record(vec![StateChange::End(entry.id)], Vec::new()).await?;
+                return Err(error.into());
+            }
+        };
+        let row = UploadRow {
+            upload: upload.clone(),
+            key: key.to_owned(),
+            path: self.task.path().clone(),
+            operation: entry.id,
+            local: self.local,
+            digests: self.digests,
+            part_bytes: self.part_bytes,
+            began_ms: context.utc_ms(),
+        };
+        context.record(vec![StateChange::PutUpload(row)], Vec::new()).await?;
+        Ok((entry, upload, Vec::new()))
+    }
+
+    fn is_whole(&self, (number, _, bytes): &(u32, String, u64)) -> bool {
+        let begin = u64::from(number.saturating_sub(1)) * self.part_bytes;
+        *bytes == self.part_bytes.min(self.digests.size.saturating_sub(begin))
+    }
+
+    async fn read_part(
+        &self,
+        context: &Context,
+        file: &Arc<dyn TreeFile>,
+        index: usize,
+        hash: gosync_plan::ContentHash,
+    ) -> Result<Bytes, PartFailure> {
+        let offset = index as u64 * self.part_bytes;
+        let bytes = usize::try_from(self.part_bytes.min(self.digests.size - offset)).unwrap_or(0);
+        let file = Arc::clone(file);
+        let part = context
+            .local(move |_| {
+                let mut buffer = vec![0; bytes];
+                let read = read_full(&*file, offset, &mut buffer)?;
+                let same = read == bytes && of_bytes(&buffer, Wanted::default()).blake3 == hash;
+                Ok::<_, TreeError>(same.then(|| Bytes::from(buffer)))
+            })
+            .await
+            .map_err(|killed| PartFailure::Outside(killed.into()))?
+            .map_err(|error| PartFailure::Outside(error.into()))?;
+        part.ok_or(PartFailure::Changed)
+    }
+
+    async fn give_up(&self, context: &Context, key: &str, upload: &str, entry: &JournalEntry) {
+        context.ports.store.abort_upload(key, upload).await.ok();
+        let changes = vec![StateChange::DropUpload(upload.to_owned()), StateChange::End(entry.id)];
+        context.record(changes, Vec::new()).await.ok();
+    }
+}
+
+enum PartFailure {
+    /// The file is not what was hashed.
+    Changed,
+    Outside(Failure),
+}
+
+/// A part may be sent again freely: it has no effect before the upload is completed.
+async fn send_part(
+    context: &Context,
+    key: &str,
+    upload: &str,
+    number: u32,
+    body: Bytes,
+) -> Result<String, PartFailure> {
+    let mut attempt = 0;
+    loop {
+        match context.ports.store.upload_part(key, upload, number, body.clone()).await {
+            Ok(etag) => return Ok(etag),
+            Err(error) if error.is_transient() && attempt < context.config.limits.retries_max => {
+                attempt += 1;
+                context.ports.clock.sleep_ms(backoff_ms(attempt)).await;
+            }
+            Err(error) => return Err(PartFailure::Outside(error.into())),
+        }
+    }
+}
+
+/// The ETag that S3 gives an object made of these parts; `None` where the parts' ETags are no MD5s.
+fn multipart_etag(parts: &[(u32, String)]) -> Option<String> {
+    let mut whole = Md5::new();
+    for (_, etag) in parts {
+        whole.update(hex::decode(etag).ok().filter(|md5| md5.len() == 16)?);
+    }
+    Some(format!("{}-{}", hex::encode(whole.finalize()), parts.len()))
+}
+
+/// Journals an upload before anything is sent.
+async fn begin(
+    context: &Context,
+    task: &Task,
+    local: Fingerprint,
+    expect: &ExpectRemote,
+    digests: Digests,
+    open: bool,
+    id: Nonce,
+) -> Result<JournalEntry, Outcome> {
+    let entry = JournalEntry {
+        id,
+        path: task.path().clone(),
+        kind: JournalKind::Upload { expect: ExpectRemoteRow::from(expect), digests, local, open },
+        began_ms: context.utc_ms(),
+    };
+    context.record(vec![StateChange::Begin(entry.clone())], Vec::new()).await?;
+    Ok(entry)
+}
+
+fn headers(entry: &JournalEntry, local: Fingerprint, digests: &Digests, open: bool) -> ObjectHeaders {
+    ObjectHeaders {
+        mtime_ns: Some(local.mtime_ns),
+        mode: Some(local.mode),
+        blake3: Some(digests.blake3),
+        nonce: Some(entry.id),
+        open,
+    }
+}
+
+fn condition(expect: &ExpectRemote) -> Condition {
+    if planted::is(Planted::SkipPrecondition) {
+        return Condition::None;
+    }
+    match expect {
+        ExpectRemote::Absent => Condition::Absent,
+        ExpectRemote::Object(generation) => Condition::Etag(generation.etag.clone()),
+    }
+}
+
+/// Records an acknowledged write, or finds out what became of one that was not.
+async fn conclude(
+    context: &Context,
+    entry: JournalEntry,
+    written: Result<Generation, StoreError>,
+    expected_etag: Option<String>,
+) -> Result<Outcome, Outcome> {
+    match written {
+        Ok(generation) => acknowledged(context, &entry, generation).await,
+        Err(error) if error.kind == StoreErrorKind::Killed => Err(Outcome::Failed(Failure::Killed)),
+        Err(error) => {
+            let refused = !error.outcome_unknown()
+                && !matches!(error.kind, StoreErrorKind::PreconditionFailed | StoreErrorKind::Conflict | StoreErrorKind::NotFound);
+            if refused {
+                context.record(vec![StateChange::End(entry.id)], Vec::new()).await?;
+                return Err(error.into());
+            }
+            match resolve(context, &entry, expected_etag.as_deref()).await {
+                Ok(Some(generation)) => acknowledged(context, &entry, generation).await,
+                Ok(None) => {
+                    context.record(vec![StateChange::End(entry.id)], Vec::new()).await?;
+                    // Not done. Whether that was the outside or the condition says what comes next.
+                    Err(if error.outcome_unknown() { error.into() } else { Outcome::Again })
+                }
+                Err(failure) => Err(Outcome::Unresolved(Box::new(entry), failure)),
+            }
+        }
+    }
+}
+
+async fn acknowledged(context: &Context, entry: &JournalEntry, generation: Generation) -> Result<Outcome, Outcome> {
+    let JournalKind::Upload { digests, local, open, .. } = &entry.kind else { return Err(Outcome::Again) };
+    let ancestor = Ancestor {
+        fingerprint: *local,
+        generation,
+        content: Some(digests.blake3),
+        nonce: Some(entry.id),
+        open: *open,
+    };
+    write_ancestor(context, &entry.path, ancestor, vec![StateChange::End(entry.id)]).await?;
+    Ok(Outcome::done(Event::Uploaded { path: entry.path.clone(), bytes: digests.size }))
+}
+
+/// What became of a journalled upload: `Some` when the object at the key is it.
+pub async fn resolve(
+    context: &Context,
+    entry: &JournalEntry,
+    expected_etag: Option<&str>,
+) -> Result<Option<Generation>, Failure> {
+    let JournalKind::Upload { digests, .. } = &entry.kind else { return Ok(None) };
+    let key = context.config.prefix.key(&entry.path);
+    let Some(head) = head_patiently(context, &key).await? else { return Ok(None) };
+    if head.facts.nonce != Some(entry.id) || head.generation.size != digests.size {
+        return Ok(None);
+    }
+    if expected_etag == Some(head.generation.etag.as_str()) {
+        return Ok(Some(head.generation));
+    }
+    match same_as_generation(digests, &head.generation, Some(&head.facts)) {
+        Identity::Same => Ok(Some(head.generation)),
+        Identity::Differs => Ok(None),
+        // The headers are ours, and nothing that the store computed tells: read it.
+        Identity::Unknown(_) => {
+            let same = content_hash(context, &entry.path, &key, &head.generation).await? == Some(digests.blake3);
+            Ok(same.then_some(head.generation))
+        }
+    }
+}
+
+/// HEAD, a few times: a look may be repeated freely.
+pub async fn head_patiently(context: &Context, key: &str) -> Result<Option<crate::ports::store::Head>, Failure> {
+    let mut attempt = 0;
+    loop {
+        match context.ports.store.head(key).await {
+            Ok(head) => return Ok(head),
+            Err(error) if error.is_transient() && attempt < context.config.limits.retries_max => {
+                attempt += 1;
+                context.ports.clock.sleep_ms(backoff_ms(attempt)).await;
+            }
+            Err(error) => return Err(error.into()),
+        }
+    }
+}
+
+/// Reads the object through; `None` when it is another one by now.
+async fn content_hash(
+    context: &Context,
+    _path: &RelPath,
+    key: &str,
+    generation: &Generation,
+) -> Result<Option<gosync_plan::ContentHash>, Failure> {
+    let request = GetRequest { key: key.to_owned(), etag: Some(generation.etag.clone()), version_id: None, range: None };
+    let mut body = match context.ports.store.get(request).await {
+        Ok(body) => body,
+        Err(error) if matches!(error.kind, StoreErrorKind::PreconditionFailed | StoreErrorKind::NotFound) => {
+            return Ok(None);
+        }
+        Err(error) => return Err(error.into()),
+    };
+    let mut digester = Digester::new(Wanted::default());
+    while let Some(chunk) = body.chunk().await? {
+        digester.update(&chunk);
+    }
+    Ok(Some(digester.finish().blake3))
+}
+
+/// Finishes a journalled upload whose outcome was unknown.
+pub async fn finish_unresolved(context: &Context, entry: JournalEntry) -> Outcome {
+    let result = match resolve(context, &entry, None).await {
+        Ok(Some(generation)) => acknowledged(context, &entry, generation).await,
+        Ok(None) => match context.record(vec![StateChange::End(entry.id)], Vec::new()).await {
+            Ok(()) => Ok(Outcome::Again),
+            Err(error) => Err(error.into()),
+        },
+        Err(Failure::Killed) => Ok(Outcome::Failed(Failure::Killed)),
+        Err(failure) => Ok(Outcome::Unresolved(Box::new(entry), failure)),
+    };
+    result.unwrap_or_else(|outcome| outcome)
+}

@@ -1,0 +1,193 @@
+//! The local walk, in the order of keys: a folder sorts as `name/`, so `foo-1` and `foo.txt` stand between `foo` and
+//! `foo/x`. A generator that is pulled in batches on a thread that may block; memory is bounded by the names of the
+//! folders on the way down, whatever the number of files.
+
+use std::sync::Arc;
+
+use gosync_plan::facts::Special;
+use gosync_plan::names::{NameProblem, OWN_FOLDER};
+use gosync_plan::{Fingerprint, RelPath};
+
+use crate::context::lock;
+use crate::context::Shared;
+use crate::ignored::IGNORE_FILE;
+use crate::ports::local::Kind;
+use crate::ports::{LocalTree, TreeError};
+
+/// Largest ignore file that is read, bytes.
+const IGNORE_FILE_BYTES_MAX: u64 = 1 << 20;
+
+#[derive(Debug)]
+pub enum Item {
+    File(RelPath, Fingerprint),
+    Special(RelPath, Special),
+    /// A name that no key can spell, as well as it can be shown.
+    Odd(String, NameProblem),
+    /// Nothing may be concluded of anything below this folder.
+    Unreadable(String, TreeError),
+}
+
+pub struct Walk {
+    stack: Vec<Level>,
+    mount: u64,
+}
+
+struct Level {
+    /// With its trailing `/`; empty for the root.
+    folder: String,
+    /// Last first. Folders end in `/`.
+    names: Vec<Name>,
+}
+
+struct Name {
+    /// Sorts by what follows in the key.
+    text: Box<str>,
+    is_folder: Option<bool>,
+}
+
+impl Walk {
+    /// Walks `folder` (`""`: the whole tree).
+    pub fn new(tree: &dyn LocalTree, shared: &Arc<Shared>, folder: &str) -> Result<(Self, Vec<Item>), TreeError> {
+        let mut walk = Self { stack: Vec::new(), mount: tree.opened_root().mount };
+        let mut odd = Vec::new();
+        let folder = if folder.is_empty() { String::new() } else { format!("{folder}/") };
+        walk.enter(tree, shared, folder, &mut odd)?;
+        Ok((walk, odd))
+    }
+
+    /// The next items, about `limit` of them; empty at the end.
+    pub fn next(&mut self, tree: &dyn LocalTree, shared: &Arc<Shared>, limit: usize) -> Vec<Item> {
+        let mut items = Vec::new();
+        while items.len() < limit {
+            let Some(level) = self.stack.last_mut() else { break };
+            let Some(name) = level.names.pop() else {
+                self.stack.pop();
+                continue;
+            };
+            let folder_name = name.text.strip_suffix('/').filter(|_| name.is_folder == Some(true));
+            match folder_name {
+                Some(folder) => {
+                    let folder = format!("{}{folder}", level.folder);
+                    self.enter_checked(tree, shared, folder, &mut items);
+                }
+                None => {
+                    let path = format!("{}{}", level.folder, name.text);
+                    items.extend(look_at(tree, path));
+                }
+            }
+        }
+        items
+    }
+
+    fn enter_checked(&mut self, tree: &dyn LocalTree, shared: &Arc<Shared>, folder: String, items: &mut Vec<Item>) {
+        if lock(&shared.ignore).is_ignored_str(&folder, true) {
+            return;
+        }
+        match tree.stat(&folder) {
+            Ok(stat) if stat.kind == Kind::Folder && stat.mount != self.mount => {
+                items.push(Item::Unreadable(
+                    format!("{folder}/"),
+                    TreeError::new(crate::ports::TreeErrorKind::OtherMount, "walk", folder),
+                ));
+            }
+            Ok(stat) if stat.kind == Kind::Folder => {
+                if let Err(error) = self.enter(tree, shared, format!("{folder}/"), items)
+                    && !error.is_not_found()
+                {
+                    items.push(Item::Unreadable(format!("{folder}/"), error));
+                }
+            }
+            // It became something else meanwhile; the watch or the next scan tells.
+            Ok(_) => items.push(Item::Unreadable(
+                format!("{folder}/"),
+                TreeError::new(crate::ports::TreeErrorKind::NotAFolder, "walk", folder),
+            )),
+            Err(error) if error.is_not_found() => {}
+            Err(error) => items.push(Item::Unreadable(format!("{folder}/"), error)),
+        }
+    }
+
+    /// Reads a folder's names and puts them on the stack.
+    fn enter(
+        &mut self,
+        tree: &dyn LocalTree,
+        shared: &Arc<Shared>,
+        folder: String,
+        odd: &mut Vec<Item>,
+    ) -> Result<(), TreeError> {
+        let plain = folder.strip_suffix('/').unwrap_or(&folder);
+        let entries = tree.read_folder(plain)?;
+        let mut names = Vec::with_capacity(entries.len());
+        let mut has_rules = false;
+        for entry in entries {
+            match entry.name {
+                Err(raw) => odd.push(Item::Odd(
+                    format!("{folder}{}", String::from_utf8_lossy(&raw)),
+                    NameProblem::NotUtf8,
+                )),
+                Ok(name) if folder.is_empty() && name == OWN_FOLDER => {}
+                Ok(name) => {
+                    has_rules |= name == IGNORE_FILE;
+                    let is_folder = match entry.is_folder {
+                        Some(is_folder) => is_folder,
+                        None => tree.stat(&format!("{folder}{name}")).is_ok_and(|stat| stat.kind == Kind::Folder),
+                    };
+                    let text = if is_folder { format!("{name}/") } else { name };
+                    names.push(Name { text: text.into_boxed_str(), is_folder: Some(is_folder) });
+                }
+            }
+        }
+        let rules = if has_rules { Some(read_rules(tree, &format!("{folder}{IGNORE_FILE}"))?) } else { None };
+        lock(&shared.ignore).set_folder(plain, rules.as_deref());
+        // Names that are not one could hide in front of their folder's end otherwise.
+        names.sort_unstable_by(|a, b| b.text.cmp(&a.text));
+        {
+            let rules = lock(&shared.ignore);
+            names.retain(|name| {
+                let is_folder = name.text.ends_with('/');
+                !rules.is_ignored_str(&format!("{folder}{}", name.text.trim_end_matches('/')), is_folder)
+            });
+        }
+        self.stack.push(Level { folder, names });
+        Ok(())
+    }
+}
+
+fn look_at(tree: &dyn LocalTree, path: String) -> Option<Item> {
+    let path = match RelPath::new(path.clone()) {
+        Ok(path) => path,
+        Err(problem) => return Some(Item::Odd(path, problem)),
+    };
+    match tree.stat(path.as_str()) {
+        Ok(stat) => match stat.kind {
+            Kind::File => Some(Item::File(path, stat.fingerprint)),
+            Kind::Special(special) => Some(Item::Special(path, special)),
+            // It became a folder meanwhile: what is in it is for the next look.
+            Kind::Folder => Some(Item::Unreadable(
+                format!("{path}/"),
+                TreeError::new(crate::ports::TreeErrorKind::IsAFolder, "walk", path.as_str()),
+            )),
+        },
+        Err(error) if error.is_not_found() => None,
+        Err(error) => Some(Item::Unreadable(path.as_str().to_owned(), error)),
+    }
+}
+
+fn read_rules(tree: &dyn LocalTree, path: &str) -> Result<String, TreeError> {
+    let file = match tree.open(path) {
+        Ok(file) => file,
+        Err(error) if error.is_not_found() => return Ok(String::new()),
+        Err(error) => return Err(error),
+    };
+    let size = file.stat()?.fingerprint.size.min(IGNORE_FILE_BYTES_MAX);
+    let mut bytes = vec![0; usize::try_from(size).unwrap_or(0)];
+    let mut filled = 0;
+    while filled < bytes.len() {
+        match file.read_at(filled as u64, &mut bytes[filled..])? {
+            0 => break,
+            read => filled += read,
+        }
+    }
+    bytes.truncate(filled);
+    Ok(String::from_utf8_lossy(&bytes).into_owned())
+}

@@ -1,0 +1,26 @@
+//! The local tree on a real file system, at the level of system calls, and the watch over it.
+//!
+//! * [`DiskTree`] is the engine's [`LocalTree`](gosync_engine::ports::LocalTree): every call stays beneath the root it
+//!   opened, follows no symlink and enters no other mount;
+//! * [`Watch`] turns the kernel's events into hints;
+//! * [`Lock`] keeps a second agent out.
+//!
+//! Sequences of calls (download, verify, exchange, check) are the engine's. No call is retried here.
+
+mod attributes;
+mod beneath;
+mod copy;
+mod error;
+mod facts;
+mod file;
+mod lease;
+mod lock;
+#[cfg(test)]
+mod tests;
+mod tree;
+mod watch;
+
+pub use file::DiskFile;
+pub use lock::{Lock, LockError, lock_file};
+pub use tree::DiskTree;
+pub use watch::{Watch, WatchError, WatchErrorKind, WatchEvent, WatchOptions};

@@ -1,0 +1,17 @@
+//! What agents remember, in databases: the state of one replica and the metadata of a store. Only here is sqlx named.
+//!
+//! * [`SqliteState`]: one file per replica, durable at each answer;
+//! * [`SqliteMetadata`]: files, feed, states, configurations and leases of an agent that is alone with its metadata;
+//! * `database`: opening, migrating, refusing what isn't ours;
+//! * `writer`: the one writer of each file, and its group commit;
+//! * `text`: order, ranges and spelling of keys as a database holds them.
+
+mod database;
+mod metadata;
+mod state;
+mod text;
+mod writer;
+
+pub use database::JournalMode;
+pub use metadata::{MirrorRow, SqliteMetadata};
+pub use state::{SqliteState, StateOptions};

@@ -1,0 +1,175 @@
+//! The writes of the metadata, each done in a transaction that the writer opened.
+
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use gosync_engine::ports::metadata::{FileChange, SyncConfigRow, SyncStateRow};
+use sqlx::sqlite::SqliteConnection;
+use sqlx::{query, query_scalar};
+
+use super::record::record;
+use super::rows::cursor_text;
+use crate::text::{json, spell};
+use crate::writer::Write;
+
+pub(super) enum MetadataWrite {
+    MakeStore { endpoint: String, bucket: String },
+    Record { store: i64, client: String, changes: Vec<FileChange> },
+    Prune { store: i64, sequence: u64 },
+    PutPrefix { store: i64, prefix: String, sequence: u64 },
+    PutSyncState(SyncStateRow),
+    DropSyncState { client: String },
+    PutSyncConfig(SyncConfigRow),
+    DropSyncConfig { name: String, client: String },
+    Lease { name: String, holder: String, milliseconds: u64 },
+    Release { name: String, holder: String },
+    PutMirror { name: String, config: String },
+    DropMirror { name: String },
+    PauseMirror { name: String, paused: bool },
+}
+
+impl Write for MetadataWrite {
+    /// The head of the feed (record), a fencing number or 0 (lease); otherwise how many rows were touched.
+    type Answer = u64;
+
+    async fn run(group: &[Self], connection: &mut SqliteConnection) -> Result<Vec<u64>, sqlx::Error> {
+        let mut answers = Vec::with_capacity(group.len());
+        for write in group {
+            answers.push(write.run_one(connection).await?);
+        }
+        Ok(answers)
+    }
+
+    fn doing(&self) -> &'static str {
+        match self {
+            Self::MakeStore { .. } => "making the store's row",
+            Self::Record { .. } => "recording changes",
+            Self::Prune { .. } => "pruning the feed",
+            Self::PutPrefix { .. } => "writing a prefix's row",
+            Self::PutSyncState(_) | Self::DropSyncState { .. } => "writing a replica's row",
+            Self::PutSyncConfig(_) | Self::DropSyncConfig { .. } => "writing a configuration",
+            Self::Lease { .. } | Self::Release { .. } => "writing a lease",
+            Self::PutMirror { .. } | Self::DropMirror { .. } | Self::PauseMirror { .. } => "writing a mirror",
+        }
+    }
+}
+
+impl MetadataWrite {
+    async fn run_one(&self, connection: &mut SqliteConnection) -> Result<u64, sqlx::Error> {
+        let statement = match self {
+            Self::Record { store, client, changes } => return record(connection, *store, client, changes, now_ms()).await,
+            Self::Prune { store, sequence } => return prune(connection, *store, *sequence).await,
+            Self::Lease { name, holder, milliseconds } => return lease(connection, name, holder, *milliseconds).await,
+            Self::MakeStore { endpoint, bucket } => query(
+                "INSERT INTO stores (endpoint, bucket, epoch) VALUES ($1, $2, lower(hex(randomblob(16)))) \
+                 ON CONFLICT (endpoint, bucket) DO NOTHING",
+            )
+            .bind(endpoint)
+            .bind(bucket),
+            Self::PutPrefix { store, prefix, sequence } => query(
+                "INSERT INTO prefixes (store_id, prefix, listed_seq, listed_at) VALUES ($1, $2, $3, $4) \
+                 ON CONFLICT (store_id, prefix) DO UPDATE SET listed_seq = excluded.listed_seq, listed_at = excluded.listed_at",
+            )
+            .bind(store)
+            .bind(prefix)
+            .bind(sequence.cast_signed())
+            .bind(now_ms()),
+            Self::PutSyncState(row) => query(
+                "INSERT OR REPLACE INTO sync_states (client_id, store_id, prefix, last_sync_time, sync_cursor, epoch, \
+                                                     device_name, platform, agent_version, status) \
+                 VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)",
+            )
+            .bind(&row.client_id)
+            .bind(row.store_id)
+            .bind(spell(&row.prefix).into_owned())
+            .bind(row.last_sync_ms)
+            .bind(row.cursor.as_ref().map(cursor_text))
+            .bind(&row.epoch)
+            .bind(&row.device_name)
+            .bind(&row.platform)
+            .bind(&row.agent_version)
+            .bind(&row.status),
+            Self::DropSyncState { client } => query("DELETE FROM sync_states WHERE client_id = $1").bind(client),
+            Self::PutSyncConfig(row) => query(
+                "INSERT OR REPLACE INTO sync_configs (name, client_id, local_path, s3_path, bidirectional, \
+                        ignore_patterns, status, last_sync_time, file_count, created_at, updated_at) \
+                 VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)",
+            )
+            .bind(&row.name)
+            .bind(&row.client_id)
+            .bind(&row.local_path)
+            .bind(&row.s3_path)
+            .bind(row.bidirectional)
+            .bind(json(&row.ignore_patterns)?)
+            .bind(&row.status)
+            .bind(row.last_sync_ms)
+            .bind(row.file_count.cast_signed())
+            .bind(row.created_ms)
+            .bind(row.updated_ms),
+            Self::DropSyncConfig { name, client } => {
+                query("DELETE FROM sync_configs WHERE name = $1 AND client_id = $2").bind(name).bind(client)
+            }
+            Self::Release { name, holder } => {
+                query("UPDATE leases SET holder = '', expires_at = 0 WHERE name = $1 AND holder = $2").bind(name).bind(holder)
+            }
+            Self::PutMirror { name, config } => query(
+                "INSERT INTO mirrors (name, config) VALUES ($1, $2) ON CONFLICT (name) DO UPDATE SET config = excluded.config",
+            )
+            .bind(name)
+            .bind(config),
+            Self::DropMirror { name } => query("DELETE FROM mirrors WHERE name = $1").bind(name),
+            Self::PauseMirror { name, paused } => query(
+                "INSERT INTO mirrors (name, paused) VALUES ($1, $2) ON CONFLICT (name) DO UPDATE SET paused = excluded.paused",
+            )
+            .bind(name)
+            .bind(paused),
+        };
+        Ok(statement.execute(connection).await?.rows_affected())
+    }
+}
+
+/// Drops rows below `sequence`, but never the newest row: cursors that stand on it stay valid.
+async fn prune(connection: &mut SqliteConnection, store: i64, sequence: u64) -> Result<u64, sqlx::Error> {
+    let kept: Option<i64> = query_scalar(
+        "UPDATE stores SET pruned_seq = max(pruned_seq, min($2, head_seq)) WHERE id = $1 RETURNING pruned_seq",
+    )
+    .bind(store)
+    .bind(i64::try_from(sequence).unwrap_or(i64::MAX))
+    .fetch_optional(&mut *connection)
+    .await?;
+    let dropped = query("DELETE FROM file_changes WHERE store_id = $1 AND seq < $2")
+        .bind(store)
+        .bind(kept.unwrap_or(0))
+        .execute(connection)
+        .await?;
+    Ok(dropped.rows_affected())
+}
+
+/// The fencing number, or 0 while another holds the lease. A lease that ran out is a new one, whoever takes it.
+async fn lease(
+    connection: &mut SqliteConnection,
+    name: &str,
+    holder: &str,
+    milliseconds: u64,
+) -> Result<u64, sqlx::Error> {
+    let now = now_ms();
+    let fencing: Option<i64> = query_scalar(
+        "INSERT INTO leases (name, holder, fencing, expires_at) VALUES ($1, $2, 1, $4) \
+         ON CONFLICT (name) DO UPDATE SET \
+             fencing = CASE WHEN holder = excluded.holder AND expires_at > $3 THEN fencing ELSE fencing + 1 END, \
+             holder = excluded.holder, expires_at = excluded.expires_at \
+         WHERE holder = excluded.holder OR expires_at <= $3 \
+         RETURNING fencing",
+    )
+    .bind(name)
+    .bind(holder)
+    .bind(now)
+    .bind(now.saturating_add(i64::try_from(milliseconds).unwrap_or(i64::MAX)))
+    .fetch_optional(connection)
+    .await?;
+    Ok(fencing.map_or(0, i64::cast_unsigned))
+}
+
+fn now_ms() -> i64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
+}

@@ -1,0 +1,8 @@
+//! What the pure decisions promise: tables row by row, and properties over small worlds.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests may stop at the first surprise")]
+
+mod convergence;
+mod decide;
+mod identity;
+mod settle;
+mod support;

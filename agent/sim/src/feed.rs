@@ -1,0 +1,356 @@
+//! The metadata of a store, in memory: files, their feed, states of replicas, configurations, leases.
+
+use std::collections::BTreeMap;
+
+use gosync_engine::ports::FileRow;
+use gosync_engine::ports::metadata::{
+    ChangeRow, ChangeType, Changes, Cursor, FileChange, FilesQuery, StoreRow, SyncConfigRow, SyncStateRow,
+};
+use gosync_plan::Generation;
+
+use crate::dice::Dice;
+
+pub struct Feed {
+    /// Makes row ids that no other feed has.
+    token: u64,
+    /// Milliseconds since 1970; set before each call.
+    pub clock_ms: i64,
+    stores: Vec<Store>,
+    next_file: i64,
+    states: BTreeMap<(String, i64, String), SyncStateRow>,
+    configs: BTreeMap<(String, String), SyncConfigRow>,
+    leases: BTreeMap<String, (String, i64, u64)>,
+}
+
+struct Store {
+    endpoint: String,
+    bucket: String,
+    row: StoreRow,
+    /// Whether a file or a folder's own object stands behind the row: (row, is an object).
+    files: BTreeMap<String, FileRow>,
+    changes: BTreeMap<u64, ChangeRow>,
+    prefixes: BTreeMap<String, u64>,
+}
+
+impl Feed {
+    pub fn new(dice: &mut Dice) -> Self {
+        Self {
+            token: u64::from_le_bytes(dice.bytes()),
+            clock_ms: 0,
+            stores: Vec::new(),
+            next_file: 1,
+            states: BTreeMap::new(),
+            configs: BTreeMap::new(),
+            leases: BTreeMap::new(),
+        }
+    }
+
+    pub fn store(&mut self, endpoint: &str, bucket: &str) -> StoreRow {
+        if let Some(store) = self.stores.iter().find(|store| store.endpoint == endpoint && store.bucket == bucket) {
+            return store.row.clone();
+        }
+        let id = i64::try_from(self.stores.len()).unwrap_or(i64::MAX);
+        let row = StoreRow { id, epoch: format!("{:x}-{id}", self.token), head_seq: 0, pruned_seq: 0 };
+        self.stores.push(Store {
+            endpoint: endpoint.to_owned(),
+            bucket: bucket.to_owned(),
+            row: row.clone(),
+            files: BTreeMap::new(),
+            changes: BTreeMap::new(),
+            prefixes: BTreeMap::new(),
+        });
+        row
+    }
+
+    fn at(&self, store: i64) -> Option<&Store> {
+        self.stores.get(usize::try_from(store).ok()?)
+    }
+
+    fn at_mut(&mut self, store: i64) -> Option<&mut Store> {
+        self.stores.get_mut(usize::try_from(store).ok()?)
+    }
+
+    pub fn file_by_id(&self, id: i64) -> Option<FileRow> {
+        self.stores.iter().flat_map(|store| store.files.values()).find(|row| row.id == id).cloned()
+    }
+
+    pub fn file_by_key(&self, store: i64, key: &str) -> Option<FileRow> {
+        self.at(store)?.files.get(key).cloned()
+    }
+
+    pub fn files(&self, query: &FilesQuery) -> Vec<FileRow> {
+        let Some(store) = self.at(query.store) else { return Vec::new() };
+        store
+            .files
+            .iter()
+            .filter(|(key, row)| key.starts_with(&query.prefix) && (query.deleted || !row.is_deleted))
+            .filter(|(key, _)| query.after.as_ref().is_none_or(|after| *key > after))
+            .map(|(_, row)| row.clone())
+            .take(query.limit)
+            .collect()
+    }
+
+    pub fn totals(&self, store: i64, prefix: &str) -> (u64, u64) {
+        let Some(store) = self.at(store) else { return (0, 0) };
+        let files = store.files.iter().filter(|(key, row)| key.starts_with(prefix) && !row.is_deleted && !row.is_directory);
+        files.fold((0, 0), |(files, bytes), (_, row)| (files + 1, bytes + row.size))
+    }
+
+    /// Returns the head, and how many rows of files and changes were written.
+    pub fn record(&mut self, store: i64, client: &str, mut changes: Vec<FileChange>) -> (u64, u64) {
+        changes.sort_by(|a, b| key_of(a).cmp(key_of(b)));
+        let mut written = 0;
+        for change in changes {
+            written += match change {
+                FileChange::Put { key, generation, content, modified_ns, mode, mime_type } => {
+                    let news = FileRow {
+                        checksum: content,
+                        modified_ns,
+                        mode,
+                        mime_type,
+                        ..self.blank(store, &key, &generation, client)
+                    };
+                    self.put(store, news)
+                }
+                FileChange::Delete { key, etag } => self.delete(store, client, &key, etag.as_deref()),
+            };
+        }
+        (self.at(store).map_or(0, |store| store.row.head_seq), written)
+    }
+
+    fn blank(&self, store: i64, key: &str, generation: &Generation, client: &str) -> FileRow {
+        FileRow {
+            id: 0,
+            store_id: store,
+            path: format!("/{key}"),
+            s3_key: key.to_owned(),
+            size: generation.size,
+            modified_ns: None,
+            created_ms: self.clock_ms,
+            etag: generation.etag.clone(),
+            version_id: generation.version_id.clone(),
+            last_modified: generation.last_modified.clone(),
+            checksum: None,
+            mime_type: None,
+            mode: None,
+            is_directory: key.ends_with('/'),
+            parent_id: None,
+            version: 1,
+            is_deleted: false,
+            deleted_ms: None,
+            seq: 0,
+            updated_by: client.to_owned(),
+        }
+    }
+
+    fn put(&mut self, store: i64, mut news: FileRow) -> u64 {
+        let known = self.file_by_key(store, &news.s3_key);
+        if let Some(known) = known.as_ref().filter(|known| !known.is_deleted && !is_bare(known) && same_version(known, &news)) {
+            return u64::from(self.fill_in(known.clone(), &news));
+        }
+        news.parent_id = self.parent(store, &news.s3_key, &news.updated_by);
+        let change_type = match &known {
+            Some(known) if !known.is_deleted && !is_bare(known) => ChangeType::Update,
+            _ => ChangeType::Create,
+        };
+        match &known {
+            Some(known) => {
+                news.id = known.id;
+                news.created_ms = known.created_ms;
+                news.version = known.version + 1;
+            }
+            None => news.id = self.new_id(),
+        }
+        let old_path = (change_type == ChangeType::Update).then(|| news.path.clone());
+        let new_path = Some(news.path.clone());
+        self.change(news, change_type, old_path, new_path);
+        2
+    }
+
+    /// What a closer look told of a version that is known already.
+    fn fill_in(&mut self, known: FileRow, seen: &FileRow) -> bool {
+        let filled = FileRow {
+            version_id: known.version_id.clone().or_else(|| seen.version_id.clone()),
+            last_modified: known.last_modified.clone().or_else(|| seen.last_modified.clone()),
+            checksum: known.checksum.or(seen.checksum),
+            modified_ns: known.modified_ns.or(seen.modified_ns),
+            mode: known.mode.or(seen.mode),
+            mime_type: known.mime_type.clone().or_else(|| seen.mime_type.clone()),
+            ..known.clone()
+        };
+        let news = filled != known;
+        if let (true, Some(store)) = (news, self.at_mut(known.store_id)) {
+            store.files.insert(filled.s3_key.clone(), FileRow { version: known.version + 1, ..filled });
+        }
+        news
+    }
+
+    fn delete(&mut self, store: i64, client: &str, key: &str, etag: Option<&str>) -> u64 {
+        let Some(known) = self.file_by_key(store, key) else { return 0 };
+        if known.is_deleted || is_bare(&known) || etag.is_some_and(|etag| etag != known.etag) {
+            return 0;
+        }
+        let old_path = Some(known.path.clone());
+        // A folder stays one without its object.
+        let gone = !known.is_directory;
+        let deleted = FileRow {
+            is_deleted: gone,
+            deleted_ms: gone.then_some(self.clock_ms),
+            version: known.version + 1,
+            updated_by: client.to_owned(),
+            ..known
+        };
+        self.change(deleted, ChangeType::Delete, old_path, None);
+        2
+    }
+
+    fn change(&mut self, mut row: FileRow, change_type: ChangeType, old_path: Option<String>, new_path: Option<String>) {
+        let (token, changed_ms) = (self.token, self.clock_ms);
+        let Some(store) = self.at_mut(row.store_id) else { return };
+        store.row.head_seq += 1;
+        row.seq = store.row.head_seq;
+        let change = ChangeRow {
+            seq: row.seq,
+            row_id: format!("{token:x}.{}.{}", row.store_id, row.seq),
+            file_id: row.id,
+            s3_key: row.s3_key.clone(),
+            change_type,
+            changed_ms,
+            client_id: row.updated_by.clone(),
+            old_path,
+            new_path,
+            etag: row.etag.clone(),
+            size: row.size,
+        };
+        store.changes.insert(row.seq, change);
+        if row.is_directory && change_type == ChangeType::Delete {
+            row = FileRow { etag: String::new(), size: 0, checksum: None, version_id: None, last_modified: None, ..row };
+        }
+        store.files.insert(row.s3_key.clone(), row);
+    }
+
+    fn new_id(&mut self) -> i64 {
+        self.next_file += 1;
+        self.next_file
+    }
+
+    /// The row of the folder that holds `key`, made where it is missing.
+    fn parent(&mut self, store: i64, key: &str, client: &str) -> Option<i64> {
+        let end = key.trim_end_matches(|c| c == '/').rfind('/').filter(|_| !key.is_empty())?;
+        let folder = &key[..=end];
+        if let Some(row) = self.file_by_key(store, folder) {
+            return Some(row.id);
+        }
+        let nothing = Generation { etag: String::new(), size: 0, version_id: None, last_modified: None };
+        let parent_id = self.parent(store, folder, client);
+        let row = FileRow { id: self.new_id(), parent_id, ..self.blank(store, folder, &nothing, client) };
+        let id = row.id;
+        self.at_mut(store)?.files.insert(folder.to_owned(), row);
+        Some(id)
+    }
+
+    pub fn changes_since(&self, store: i64, cursor: Option<&Cursor>, limit: usize) -> Changes {
+        let Some(store) = self.at(store) else { return Changes::CursorLost };
+        let from = match cursor {
+            None if store.row.pruned_seq > 0 => return Changes::CursorLost,
+            None => 0,
+            Some(cursor) => match store.changes.get(&cursor.sequence) {
+                Some(row) if row.row_id == cursor.row_id => cursor.sequence,
+                _ => return Changes::CursorLost,
+            },
+        };
+        let rows: Vec<ChangeRow> = store.changes.range(from + 1..).take(limit).map(|(_, row)| row.clone()).collect();
+        let last = rows.last().map(|row| Cursor { sequence: row.seq, row_id: row.row_id.clone() });
+        Changes::Next { rows, cursor: last.or_else(|| cursor.cloned()) }
+    }
+
+    pub fn prune(&mut self, store: i64, sequence: u64) -> u64 {
+        let Some(store) = self.at_mut(store) else { return 0 };
+        let newest = store.changes.keys().next_back().copied().unwrap_or_default();
+        let below = sequence.min(newest);
+        let before = store.changes.len();
+        store.changes.retain(|seq, _| *seq >= below);
+        let dropped = before - store.changes.len();
+        if dropped > 0 {
+            store.row.pruned_seq = store.row.pruned_seq.max(below);
+        }
+        dropped as u64
+    }
+
+    pub fn prefix_listed(&self, store: i64, prefix: &str) -> Option<u64> {
+        self.at(store)?.prefixes.get(prefix).copied()
+    }
+
+    pub fn set_prefix_listed(&mut self, store: i64, prefix: &str, sequence: u64) {
+        if let Some(store) = self.at_mut(store) {
+            store.prefixes.insert(prefix.to_owned(), sequence);
+        }
+    }
+
+    pub fn sync_state(&self, client: &str, store: i64, prefix: &str) -> Option<SyncStateRow> {
+        self.states.get(&(client.to_owned(), store, prefix.to_owned())).cloned()
+    }
+
+    pub fn put_sync_state(&mut self, row: SyncStateRow) {
+        self.states.insert((row.client_id.clone(), row.store_id, row.prefix.clone()), row);
+    }
+
+    pub fn drop_sync_state(&mut self, client: &str) {
+        self.states.retain(|(of, ..), _| of != client);
+    }
+
+    pub fn sync_configs(&self) -> Vec<SyncConfigRow> {
+        self.configs.values().cloned().collect()
+    }
+
+    pub fn sync_config(&self, name: &str, client: &str) -> Option<SyncConfigRow> {
+        self.configs.get(&(name.to_owned(), client.to_owned())).cloned()
+    }
+
+    pub fn put_sync_config(&mut self, row: SyncConfigRow) {
+        self.configs.insert((row.name.clone(), row.client_id.clone()), row);
+    }
+
+    pub fn drop_sync_config(&mut self, name: &str, client: &str) {
+        self.configs.remove(&(name.to_owned(), client.to_owned()));
+    }
+
+    pub fn lease(&mut self, name: &str, holder: &str, milliseconds: u64) -> Option<u64> {
+        let until = self.clock_ms.saturating_add(i64::try_from(milliseconds).unwrap_or(i64::MAX));
+        let fence = match self.leases.get(name) {
+            Some((other, end, fence)) if other == holder && *end >= self.clock_ms => *fence,
+            Some((other, end, _)) if other != holder && *end > self.clock_ms => return None,
+            Some((_, _, fence)) => fence + 1,
+            None => 1,
+        };
+        self.leases.insert(name.to_owned(), (holder.to_owned(), until, fence));
+        Some(fence)
+    }
+
+    pub fn release(&mut self, name: &str, holder: &str) {
+        if let Some((_, end, _)) = self.leases.get_mut(name).filter(|(of, ..)| of == holder) {
+            *end = i64::MIN;
+        }
+    }
+}
+
+fn key_of(change: &FileChange) -> &str {
+    match change {
+        FileChange::Put { key, .. } | FileChange::Delete { key, .. } => key,
+    }
+}
+
+/// A folder that has no object of its own.
+fn is_bare(row: &FileRow) -> bool {
+    row.is_directory && row.etag.is_empty()
+}
+
+fn same_version(known: &FileRow, seen: &FileRow) -> bool {
+    let generation = |row: &FileRow| Generation {
+        etag: row.etag.clone(),
+        size: row.size,
+        version_id: row.version_id.clone(),
+        last_modified: row.last_modified.clone(),
+    };
+    generation(known).same(&generation(seen))
+}

@@ -1,0 +1,244 @@
+//! Who wrote which content, who replaced or deleted it where, and what follows from it for the promises.
+//!
+//! Every content that a user or a tool writes is unique, so that a mixture or a truncated content is recognised as one
+//! that nobody wrote. Two things are kept:
+//!
+//! * *steps*: at this path, somebody who had this content put that one in its place (or deleted it). An agent may delete
+//!   a content at a path only where steps lead from it to a deletion (P5).
+//! * *owed*: a complete content at a path that nobody who had it has replaced or deleted. It has to be findable (P1).
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::fmt;
+
+use gosync_plan::{Prefix, RelPath, conflict_family};
+
+use crate::dice::Dice;
+
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ContentId(u32);
+
+/// No bytes: never unique, never owed.
+pub const EMPTY: ContentId = ContentId(0);
+
+impl fmt::Display for ContentId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if *self == EMPTY { f.write_str("nothing") } else { write!(f, "#{}.", self.0) }
+    }
+}
+
+impl fmt::Debug for ContentId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Origin {
+    /// A user or a tool wrote exactly this.
+    Complete,
+    /// A file held this while somebody was writing it.
+    Progress,
+    /// Nobody wrote this.
+    Nobody,
+}
+
+struct Content {
+    origin: Origin,
+    /// An object that carried this said that it may be torn (R6).
+    marked_open: bool,
+}
+
+pub struct Ledger {
+    prefix: Prefix,
+    /// Only ever looked up.
+    ids: HashMap<Vec<u8>, ContentId>,
+    contents: Vec<Content>,
+    steps: BTreeMap<String, Vec<(Option<ContentId>, Option<ContentId>)>>,
+    /// `false`: no longer owed.
+    owed: BTreeMap<(ContentId, String), bool>,
+    written: u32,
+}
+
+impl Ledger {
+    pub fn new(prefix: Prefix) -> Self {
+        let mut ledger = Self {
+            prefix,
+            ids: HashMap::new(),
+            contents: Vec::new(),
+            steps: BTreeMap::new(),
+            owed: BTreeMap::new(),
+            written: 0,
+        };
+        ledger.name(b"");
+        ledger.complete(EMPTY);
+        ledger
+    }
+
+    /// A content that nobody wrote before, of about this many bytes.
+    pub fn invent(&mut self, bytes: usize, dice: &mut Dice) -> Vec<u8> {
+        self.written += 1;
+        let mut content = format!("<{}>", self.written).into_bytes();
+        while content.len() < bytes {
+            content.push(b'a' + u8::try_from(dice.below(26)).unwrap_or_default());
+        }
+        content
+    }
+
+    pub fn name(&mut self, bytes: &[u8]) -> ContentId {
+        if let Some(id) = self.ids.get(bytes) {
+            return *id;
+        }
+        let id = ContentId(u32::try_from(self.contents.len()).unwrap_or(u32::MAX));
+        self.ids.insert(bytes.to_vec(), id);
+        self.contents.push(Content { origin: Origin::Nobody, marked_open: false });
+        id
+    }
+
+    pub fn origin(&self, id: ContentId) -> Origin {
+        self.contents[id.0 as usize].origin
+    }
+
+    pub fn complete(&mut self, id: ContentId) {
+        self.contents[id.0 as usize].origin = Origin::Complete;
+    }
+
+    pub fn in_progress(&mut self, id: ContentId) {
+        let origin = &mut self.contents[id.0 as usize].origin;
+        if *origin == Origin::Nobody {
+            *origin = Origin::Progress;
+        }
+    }
+
+    pub fn mark_open(&mut self, id: ContentId) {
+        self.contents[id.0 as usize].marked_open = true;
+    }
+
+    pub fn is_marked_open(&self, id: ContentId) -> bool {
+        self.contents[id.0 as usize].marked_open
+    }
+
+    /// Somebody who had `before` at `path` put `after` there.
+    pub fn step(&mut self, path: &str, before: Option<ContentId>, after: Option<ContentId>) {
+        if before == after {
+            return;
+        }
+        self.steps.entry(path.to_owned()).or_default().push((before, after));
+        if let Some(before) = before {
+            self.discharge(before, path);
+        }
+        if let Some(after) = after {
+            self.owe(after, path);
+        }
+    }
+
+    /// Nobody may lose `id` from now on, if it is complete.
+    pub fn owe(&mut self, id: ContentId, path: &str) {
+        if id != EMPTY && self.origin(id) == Origin::Complete {
+            self.owed.insert((id, path.to_owned()), true);
+        }
+    }
+
+    fn discharge(&mut self, id: ContentId, path: &str) {
+        if let Some(owed) = self.owed.get_mut(&(id, path.to_owned())) {
+            *owed = false;
+            return;
+        }
+        // An agent brought it here: a conflict copy.
+        let family = self.family(path);
+        for ((other, original), owed) in &mut self.owed {
+            let same_family = RelPath::new(original.as_str())
+                .is_ok_and(|original| Some(conflict_family(&original, &self.prefix)) == family);
+            if *other == id && same_family {
+                *owed = false;
+            }
+        }
+    }
+
+    fn family(&self, path: &str) -> Option<RelPath> {
+        RelPath::new(path).ok().map(|path| conflict_family(&path, &self.prefix))
+    }
+
+    /// The paths for which `id` is still owed.
+    pub fn owed_at(&self, id: ContentId) -> impl Iterator<Item = &str> {
+        self.owed.range((id, String::new())..).take_while(move |((other, _), _)| *other == id).filter_map(
+            |((_, path), owed)| owed.then_some(path.as_str()),
+        )
+    }
+
+    pub fn owed(&self) -> impl Iterator<Item = (ContentId, &str)> {
+        self.owed.iter().filter_map(|((id, path), owed)| owed.then_some((*id, path.as_str())))
+    }
+
+    /// Whether people's steps at `path` lead from `id` to a deletion.
+    pub fn leads_to_deletion(&self, path: &str, id: ContentId) -> bool {
+        let Some(steps) = self.steps.get(path) else { return false };
+        let mut reached = BTreeSet::from([id]);
+        loop {
+            let mut grown = false;
+            for (before, after) in steps {
+                if before.is_some_and(|before| reached.contains(&before)) {
+                    match after {
+                        None => return true,
+                        Some(after) => grown |= reached.insert(*after),
+                    }
+                }
+            }
+            if !grown {
+                return false;
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ledger() -> (Ledger, ContentId, ContentId) {
+        let mut ledger = Ledger::new(Prefix::new("p"));
+        let (one, two) = (ledger.name(b"one"), ledger.name(b"two"));
+        ledger.complete(one);
+        ledger.complete(two);
+        (ledger, one, two)
+    }
+
+    #[test]
+    fn a_content_is_owed_until_somebody_who_had_it_replaces_it() {
+        let (mut ledger, one, two) = ledger();
+        ledger.step("a", None, Some(one));
+        assert_eq!(ledger.owed_at(one).collect::<Vec<_>>(), ["a"]);
+        ledger.step("a", None, Some(two));
+        assert_eq!(ledger.owed_at(one).count(), 1, "an edit beside it replaces nothing");
+        ledger.step("a", Some(one), Some(two));
+        assert_eq!(ledger.owed_at(one).count(), 0);
+        assert_eq!(ledger.owed_at(two).count(), 1);
+    }
+
+    #[test]
+    fn deleting_a_conflict_copy_deletes_the_content_that_it_keeps() {
+        let (mut ledger, one, _) = ledger();
+        ledger.step("a.txt", None, Some(one));
+        ledger.step("a.conflict-20261122T143500Z-dev-ab12.txt", Some(one), None);
+        assert_eq!(ledger.owed_at(one).count(), 0);
+    }
+
+    #[test]
+    fn a_deletion_is_proven_by_the_steps_that_lead_to_it() {
+        let (mut ledger, one, two) = ledger();
+        ledger.step("a", None, Some(one));
+        ledger.step("a", Some(one), Some(two));
+        assert!(!ledger.leads_to_deletion("a", one));
+        ledger.step("b", Some(two), None);
+        assert!(!ledger.leads_to_deletion("a", one), "a deletion at another path proves nothing");
+        ledger.step("a", Some(two), None);
+        assert!(ledger.leads_to_deletion("a", one));
+    }
+
+    #[test]
+    fn contents_are_unique_whatever_their_length() {
+        let mut ledger = Ledger::new(Prefix::new(""));
+        let mut dice = Dice::new(1);
+        let contents: BTreeSet<_> = (0..50).map(|_| ledger.invent(1, &mut dice)).collect();
+        assert_eq!(contents.len(), 50);
+    }
+}

@@ -1,0 +1,164 @@
+//! What a run is asked for, and the peculiarities of one world, which follow from the seed.
+
+use gosync_engine::{Limits, MirrorConfig};
+use gosync_plan::decide::ModePolicy;
+use gosync_plan::{DeleteLimits, Prefix};
+
+use crate::dice::Dice;
+
+/// A run of the simulator.
+#[derive(Clone, Debug)]
+pub struct Options {
+    pub seed: u64,
+    /// What users and tools do, all together.
+    pub steps: u32,
+    pub agents: usize,
+    pub faults: Faults,
+    /// Keep a line for each event; without it only violations are told.
+    pub story: bool,
+}
+
+impl Options {
+    #[must_use]
+    pub fn new(seed: u64) -> Self {
+        Self { seed, steps: 200, agents: 3, faults: Faults::default(), story: false }
+    }
+}
+
+/// Which kinds of trouble there may be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Faults {
+    /// Agents are killed in the middle of calls.
+    pub kills: bool,
+    /// Machines lose power, and with it what was not synced.
+    pub power: bool,
+    /// Requests fail before or after their effect, replies are cut, listings break off.
+    pub store: bool,
+    /// System calls and commits fail.
+    pub disk: bool,
+    /// Watch events get lost.
+    pub hints: bool,
+    /// Users act between two system calls of an agent.
+    pub races: bool,
+}
+
+impl Default for Faults {
+    fn default() -> Self {
+        Self { kills: true, power: true, store: true, disk: true, hints: true, races: true }
+    }
+}
+
+impl Faults {
+    pub const NONE: Self = Self { kills: false, power: false, store: false, disk: false, hints: false, races: false };
+}
+
+/// What a host says when it is asked for leases.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Leasing {
+    Always,
+    /// Some files belong to others.
+    Sometimes,
+    Never,
+}
+
+/// One world's peculiarities.
+#[derive(Clone, Debug)]
+pub struct Profile {
+    pub prefix: &'static str,
+    pub versioned: bool,
+    /// As with KMS: the ETag is no MD5.
+    pub opaque_etags: bool,
+    pub crc64nvme: bool,
+    /// The store's own page size.
+    pub page_keys: usize,
+    pub leasing: Leasing,
+    /// Agents are not root.
+    pub permissions: bool,
+    /// Folder entries tell whether they are folders.
+    pub entry_kinds: bool,
+    /// Resolution of file times, nanoseconds.
+    pub tick_ns: i64,
+    pub watch: bool,
+    pub part_bytes: u64,
+    pub interval_ms: u64,
+    pub scan_interval_ms: u64,
+    /// Guards are low enough to halt.
+    pub guarded: bool,
+    /// Mean time between what users and tools do by themselves, milliseconds.
+    pub pause_ms: u64,
+    pub store_faults: f64,
+    /// Requests may arrive after their sender gave up.
+    pub late_requests: bool,
+    pub disk_faults: f64,
+    pub lost_hints: f64,
+    /// How likely somebody acts just before a system call or request of an agent.
+    pub races: f64,
+    pub kills: u32,
+    pub power: bool,
+}
+
+impl Profile {
+    pub fn roll(faults: Faults, dice: &mut Dice) -> Self {
+        let often = |wanted: bool, probability: f64, dice: &mut Dice| dice.chance(probability) && wanted;
+        let leasing = match dice.below(8) {
+            0 => Leasing::Never,
+            1 => Leasing::Sometimes,
+            _ => Leasing::Always,
+        };
+        let interval_ms = dice.between(1_000, 8_000);
+        let troubled = often(faults.store, 0.6, dice);
+        let failing = often(faults.disk, 0.4, dice);
+        let racing = often(faults.races, 0.7, dice);
+        Self {
+            prefix: if dice.chance(0.5) { "p/" } else { "" },
+            versioned: dice.chance(0.4),
+            opaque_etags: dice.chance(0.15),
+            crc64nvme: dice.chance(0.5),
+            page_keys: if dice.chance(0.8) { dice.below(7) + 2 } else { 1_000 },
+            leasing,
+            permissions: dice.chance(0.5),
+            entry_kinds: dice.chance(0.8),
+            tick_ns: if dice.chance(0.2) { 4_000_000 } else { 1 },
+            watch: dice.chance(0.85),
+            part_bytes: dice.between(24, 90),
+            interval_ms,
+            scan_interval_ms: interval_ms * dice.between(2, 10),
+            guarded: dice.chance(0.2),
+            pause_ms: dice.between(20, 1_000),
+            store_faults: if troubled { 0.03 } else { 0.0 },
+            late_requests: often(faults.store, 0.5, dice),
+            disk_faults: if failing { 0.004 } else { 0.0 },
+            lost_hints: if faults.hints { 0.15 } else { 0.0 },
+            races: if racing { 0.03 } else { 0.0 },
+            kills: if faults.kills { u32::try_from(dice.below(6)).unwrap_or(0) } else { 0 },
+            power: faults.power,
+        }
+    }
+
+    pub fn config(&self, replica: usize) -> MirrorConfig {
+        let deletes = if self.guarded {
+            DeleteLimits { percent: 50, files: 10_000, min: 4 }
+        } else {
+            DeleteLimits { percent: 100, files: u64::MAX, min: u64::MAX }
+        };
+        MirrorConfig {
+            name: format!("mirror-{replica}"),
+            device: format!("host-{replica}"),
+            endpoint: "sim".into(),
+            bucket: "bucket".into(),
+            prefix: Prefix::new(self.prefix),
+            ignore: Vec::new(),
+            mode: ModePolicy::Full,
+            deletes,
+            limits: Limits {
+                interval_ms: self.interval_ms,
+                scan_interval_ms: self.scan_interval_ms,
+                settle_max_ms: 3_000,
+                part_bytes: self.part_bytes,
+                displaced_unleased_wait_ms: 60_000,
+                min_free_bytes: 1,
+                ..Limits::default()
+            },
+        }
+    }
+}

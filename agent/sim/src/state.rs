@@ -1,0 +1,225 @@
+//! A replica's state and metadata as the engine sees them: transactions that take a little time, fail, or are the
+//! process's last.
+
+use async_trait::async_trait;
+use gosync_engine::ports::metadata::{
+    Changes, Cursor, FileChange, FilesQuery, StoreRow, SyncConfigRow, SyncStateRow,
+};
+use gosync_engine::ports::state::{HaltRow, StateErrorKind, UploadRow};
+use gosync_engine::ports::{FileRow, JournalEntry, MetadataStore, ReplicaState, StateChange, StateError};
+use gosync_plan::{Ancestor, RelPath};
+
+use crate::feed::Feed;
+use crate::rows::Rows;
+use crate::runtime::Port;
+use crate::world::{Who, World};
+
+pub struct SimState(pub Port);
+
+pub struct SimMetadata(pub Port);
+
+impl Port {
+    /// One transaction.
+    async fn transaction<T>(&self, name: &str, effect: bool, act: impl FnOnce(&mut World) -> T) -> Result<T, StateError> {
+        let failed = |kind| Err(StateError { kind, what: name.to_owned(), source: None });
+        self.pause(10, 1_000).await;
+        let answer = {
+            let world = &mut *self.lock();
+            if !self.alive(world) {
+                return failed(StateErrorKind::Killed);
+            }
+            let die_before = world.dice.chance(0.5);
+            if die_before && world.kill_is_due(self.replica, effect) {
+                return failed(StateErrorKind::Killed);
+            }
+            if !world.quiet && effect && world.dice.chance(world.profile.disk_faults) {
+                world.stats.faults += 1;
+                world.tell(Who::Agent(self.replica), || format!("{name}: fails"));
+                return failed(StateErrorKind::Unavailable);
+            }
+            let answer = act(world);
+            if !die_before && world.kill_is_due(self.replica, effect) {
+                return failed(StateErrorKind::Killed);
+            }
+            answer
+        };
+        self.pause(10, 500).await;
+        Ok(answer)
+    }
+
+    async fn rows<T>(&self, name: &str, act: impl FnOnce(&Rows) -> T) -> Result<T, StateError> {
+        self.transaction(name, false, |world| act(&world.replicas[self.replica].rows)).await
+    }
+
+    async fn feed<T>(&self, name: &str, effect: bool, act: impl FnOnce(&mut Feed) -> T) -> Result<T, StateError> {
+        let call = |world: &mut World| {
+            let clock_ms = world.host_clock_ns(self.replica) / 1_000_000;
+            let feed = &mut world.replicas[self.replica].feed;
+            feed.clock_ms = clock_ms;
+            act(feed)
+        };
+        self.transaction(name, effect, call).await
+    }
+}
+
+#[async_trait]
+impl ReplicaState for SimState {
+    async fn ancestors(&self, paths: &[RelPath]) -> Result<Vec<Option<Ancestor>>, StateError> {
+        self.0.rows("ancestors", |rows| paths.iter().map(|path| rows.ancestors.get(path).cloned()).collect()).await
+    }
+
+    async fn ancestors_after(
+        &self,
+        after: Option<&RelPath>,
+        limit: usize,
+    ) -> Result<Vec<(RelPath, Ancestor)>, StateError> {
+        self.0.rows("ancestors", |rows| rows.page("", after, limit)).await
+    }
+
+    async fn ancestors_below(
+        &self,
+        folder: &RelPath,
+        after: Option<&RelPath>,
+        limit: usize,
+    ) -> Result<Vec<(RelPath, Ancestor)>, StateError> {
+        self.0.rows("ancestors", |rows| rows.page(&format!("{folder}/"), after, limit)).await
+    }
+
+    async fn open_ancestors(&self) -> Result<Vec<RelPath>, StateError> {
+        let open = |rows: &Rows| {
+            rows.ancestors.iter().filter(|(_, ancestor)| ancestor.open).map(|(path, _)| path.clone()).collect()
+        };
+        self.0.rows("open ancestors", open).await
+    }
+
+    async fn ancestor_totals(&self) -> Result<(u64, u64), StateError> {
+        let total = |rows: &Rows| {
+            let bytes = rows.ancestors.values().map(|ancestor| ancestor.fingerprint.size).sum();
+            (rows.ancestors.len() as u64, bytes)
+        };
+        self.0.rows("totals", total).await
+    }
+
+    async fn journal(&self) -> Result<Vec<JournalEntry>, StateError> {
+        self.0.rows("journal", |rows| rows.journal.values().cloned().collect()).await
+    }
+
+    async fn uploads(&self) -> Result<Vec<UploadRow>, StateError> {
+        self.0.rows("uploads", |rows| rows.uploads.values().cloned().collect()).await
+    }
+
+    async fn halts(&self) -> Result<Vec<HaltRow>, StateError> {
+        self.0.rows("halts", |rows| rows.halts.values().cloned().collect()).await
+    }
+
+    async fn note(&self, name: &str) -> Result<Option<String>, StateError> {
+        self.0.rows("note", |rows| rows.notes.get(name).cloned()).await
+    }
+
+    async fn apply(&self, changes: Vec<StateChange>) -> Result<(), StateError> {
+        let replica = self.0.replica;
+        let apply = |world: &mut World| {
+            for change in &changes {
+                world.tell(Who::Agent(replica), || format!("records {}", in_short(change)));
+            }
+            world.stats.effects.rows += world.replicas[replica].rows.apply(changes);
+        };
+        self.0.transaction("apply", true, apply).await
+    }
+}
+
+fn in_short(change: &StateChange) -> String {
+    match change {
+        StateChange::PutAncestor(path, ancestor) => {
+            let Ancestor { fingerprint, generation, open, .. } = ancestor;
+            let open = if *open { ", open" } else { "" };
+            format!("ancestor {path}: inode {}, etag {:.8}{open}", fingerprint.inode, generation.etag)
+        }
+        StateChange::Begin(entry) => format!("begin {:?} {}: {:?}", entry.id, entry.path, entry.kind),
+        StateChange::PutNote(name, _) => format!("note {name}"),
+        other => format!("{other:?}"),
+    }
+}
+
+#[async_trait]
+impl MetadataStore for SimMetadata {
+    async fn store(&self, endpoint: &str, bucket: &str) -> Result<StoreRow, StateError> {
+        self.0.feed("store", true, |feed| feed.store(endpoint, bucket)).await
+    }
+
+    async fn file_by_id(&self, id: i64) -> Result<Option<FileRow>, StateError> {
+        self.0.feed("file by id", false, |feed| feed.file_by_id(id)).await
+    }
+
+    async fn file_by_key(&self, store: i64, key: &str) -> Result<Option<FileRow>, StateError> {
+        self.0.feed("file by key", false, |feed| feed.file_by_key(store, key)).await
+    }
+
+    async fn files(&self, query: FilesQuery) -> Result<Vec<FileRow>, StateError> {
+        self.0.feed("files", false, |feed| feed.files(&query)).await
+    }
+
+    async fn totals(&self, store: i64, prefix: &str) -> Result<(u64, u64), StateError> {
+        self.0.feed("totals", false, |feed| feed.totals(store, prefix)).await
+    }
+
+    async fn record(&self, store: i64, client: &str, changes: Vec<FileChange>) -> Result<u64, StateError> {
+        let (head, written) = self.0.feed("record", true, |feed| feed.record(store, client, changes)).await?;
+        self.0.lock().stats.effects.rows += written;
+        Ok(head)
+    }
+
+    async fn changes_since(&self, store: i64, cursor: Option<&Cursor>, limit: usize) -> Result<Changes, StateError> {
+        self.0.feed("changes", false, |feed| feed.changes_since(store, cursor, limit)).await
+    }
+
+    async fn prune(&self, store: i64, sequence: u64) -> Result<u64, StateError> {
+        self.0.feed("prune", true, |feed| feed.prune(store, sequence)).await
+    }
+
+    async fn prefix_listed(&self, store: i64, prefix: &str) -> Result<Option<u64>, StateError> {
+        self.0.feed("prefix", false, |feed| feed.prefix_listed(store, prefix)).await
+    }
+
+    async fn set_prefix_listed(&self, store: i64, prefix: &str, sequence: u64) -> Result<(), StateError> {
+        self.0.feed("set prefix", true, |feed| feed.set_prefix_listed(store, prefix, sequence)).await
+    }
+
+    async fn sync_state(&self, client: &str, store: i64, prefix: &str) -> Result<Option<SyncStateRow>, StateError> {
+        self.0.feed("sync state", false, |feed| feed.sync_state(client, store, prefix)).await
+    }
+
+    async fn put_sync_state(&self, row: &SyncStateRow) -> Result<(), StateError> {
+        self.0.feed("put sync state", true, |feed| feed.put_sync_state(row.clone())).await
+    }
+
+    async fn drop_sync_state(&self, client: &str) -> Result<(), StateError> {
+        self.0.feed("drop sync state", true, |feed| feed.drop_sync_state(client)).await
+    }
+
+    async fn sync_configs(&self) -> Result<Vec<SyncConfigRow>, StateError> {
+        self.0.feed("configs", false, |feed| feed.sync_configs()).await
+    }
+
+    async fn sync_config(&self, name: &str, client: &str) -> Result<Option<SyncConfigRow>, StateError> {
+        self.0.feed("config", false, |feed| feed.sync_config(name, client)).await
+    }
+
+    async fn put_sync_config(&self, row: &SyncConfigRow) -> Result<(), StateError> {
+        self.0.feed("put config", true, |feed| feed.put_sync_config(row.clone())).await
+    }
+
+    async fn drop_sync_config(&self, name: &str, client: &str) -> Result<(), StateError> {
+        self.0.feed("drop config", true, |feed| feed.drop_sync_config(name, client)).await
+    }
+
+    async fn lease(&self, name: &str, holder: &str, milliseconds: u64) -> Result<Option<u64>, StateError> {
+        self.0.feed("lease", true, |feed| feed.lease(name, holder, milliseconds)).await
+    }
+
+    async fn release(&self, name: &str, holder: &str) -> Result<(), StateError> {
+        self.0.feed("release", true, |feed| feed.release(name, holder)).await
+    }
+
+    async fn close(&self) {}
+}

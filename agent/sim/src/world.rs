@@ -1,0 +1,323 @@
+//! Everything that exists in one run: time, machines, the bucket, the people, and what was noticed so far.
+//!
+//! It is a discrete-event world: each event has its moment, and nothing happens between two events but what they
+//! schedule. All of it is behind one lock which the ports take for each call; no port keeps it while an agent runs.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::Waker;
+
+use gosync_engine::Hint;
+use gosync_engine::ports::store::{Condition, ObjectHeaders};
+
+use crate::bucket::Bucket;
+use crate::dice::Dice;
+use crate::disk::{Disk, is_synced};
+use crate::feed::Feed;
+use crate::ledger::{ContentId, Ledger};
+use crate::options::{Leasing, Options, Profile};
+use crate::rows::Rows;
+use crate::users::Writer;
+
+/// The world's start, nanoseconds since 1970.
+const START_NS: i64 = 1_790_000_000_000_000_000;
+
+const MS: u64 = 1_000_000;
+
+pub type Shared = Arc<Mutex<World>>;
+
+pub fn lock(world: &Shared) -> MutexGuard<'_, World> {
+    world.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Who {
+    Agent(usize),
+    User(usize),
+    Tool,
+    World,
+}
+
+impl fmt::Display for Who {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Agent(replica) => write!(f, "agent-{replica}"),
+            Self::User(replica) => write!(f, "user-{replica}"),
+            Self::Tool => f.write_str("s3-tool"),
+            Self::World => f.write_str("world"),
+        }
+    }
+}
+
+pub enum Event {
+    Wake(Waker),
+    /// A blocking call of an agent; not run if that agent's process is no more.
+    Job { replica: usize, life: u32, job: Box<dyn FnOnce() + Send> },
+    Hint { replica: usize, life: u32, hint: Hint },
+    /// People do something by themselves.
+    People,
+    Start { replica: usize },
+    /// A request arrives long after the agent that sent it gave up or died.
+    Late(LateRequest),
+    /// A person looks at halts and answers them.
+    Operator,
+}
+
+pub enum LateRequest {
+    Put { replica: usize, key: String, body: Vec<u8>, headers: ObjectHeaders, condition: Condition },
+    Delete { replica: usize, key: String, condition: Condition },
+}
+
+/// A machine with one agent, its tree and its users.
+pub struct Replica {
+    pub disk: Disk,
+    pub rows: Rows,
+    pub feed: Feed,
+    /// Counts the agent's processes; a port of another life answers "killed" only.
+    pub life: u32,
+    pub running: bool,
+    pub kills_left: u32,
+    clock_skew_ns: i64,
+    boot_ns: u64,
+    pub writers: Vec<Writer>,
+}
+
+/// What agents changed; in a settled world nothing of it moves any more.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Effects {
+    pub puts: u64,
+    pub multipart: u64,
+    pub copies: u64,
+    pub deletes: u64,
+    /// Changes of synced names, contents and modes in local trees.
+    pub local: u64,
+    /// Rows of ancestor, journal, files and file_changes.
+    pub rows: u64,
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Stats {
+    pub effects: Effects,
+    pub system_calls: u64,
+    pub requests: u64,
+    pub kills: u64,
+    pub faults: u64,
+    /// Steps of users and tools.
+    pub steps: u64,
+    pub virtual_ms: u64,
+    pub contents: u64,
+}
+
+/// A broken promise.
+#[derive(Clone, Debug)]
+pub struct Violation {
+    /// `P1`, `P2`, …
+    pub promise: &'static str,
+    pub message: String,
+    pub virtual_ms: u64,
+    /// As the story names it.
+    pub content: Option<String>,
+}
+
+pub struct World {
+    pub dice: Dice,
+    pub profile: Profile,
+    now_ns: u64,
+    queue: BTreeMap<(u64, u64), Event>,
+    events: u64,
+    pub replicas: Vec<Replica>,
+    pub bucket: Bucket,
+    pub ledger: Ledger,
+    pub steps_left: u32,
+    /// People and faults have stopped.
+    pub quiet: bool,
+    /// Files that an agent took away although a user had just changed them: to be mended in the end.
+    pub unproven: Vec<(usize, String, ContentId)>,
+    pub violations: Vec<Violation>,
+    pub stats: Stats,
+    telling: bool,
+    pub story: Vec<String>,
+}
+
+impl World {
+    pub fn new(options: &Options) -> Self {
+        let mut dice = Dice::new(options.seed);
+        let profile = Profile::roll(options.faults, &mut dice);
+        let replicas = (0..options.agents).map(|_| Replica::new(&profile, &mut dice)).collect();
+        Self {
+            now_ns: 0,
+            queue: BTreeMap::new(),
+            events: 0,
+            replicas,
+            bucket: Bucket::new(profile.versioned, profile.opaque_etags, profile.crc64nvme),
+            ledger: Ledger::new(profile.config(0).prefix),
+            steps_left: options.steps,
+            quiet: false,
+            unproven: Vec::new(),
+            violations: Vec::new(),
+            stats: Stats::default(),
+            telling: options.story,
+            story: Vec::new(),
+            profile,
+            dice,
+        }
+    }
+
+    pub fn now_ns(&self) -> u64 {
+        self.now_ns
+    }
+
+    pub fn now_ms(&self) -> u64 {
+        self.now_ns / MS
+    }
+
+    /// Number of things that happened; for "before" and "after" within one moment.
+    pub fn moment(&mut self) -> u64 {
+        self.events += 1;
+        self.events
+    }
+
+    /// A call took a little time.
+    pub fn tick(&mut self) {
+        self.now_ns += self.dice.between(2_000, 60_000);
+        self.set_clocks();
+    }
+
+    fn set_clocks(&mut self) {
+        let now_ns = i64::try_from(self.now_ns).unwrap_or(i64::MAX);
+        for replica in &mut self.replicas {
+            replica.disk.clock_ns = START_NS + now_ns + replica.clock_skew_ns;
+        }
+        self.bucket.clock_seconds = u64::try_from((START_NS + now_ns) / 1_000_000_000).unwrap_or_default();
+    }
+
+    pub fn host_clock_ns(&self, replica: usize) -> i64 {
+        self.replicas[replica].disk.clock_ns
+    }
+
+    pub fn monotonic_ms(&self, replica: usize) -> u64 {
+        self.now_ns.saturating_sub(self.replicas[replica].boot_ns) / MS
+    }
+
+    pub fn schedule(&mut self, in_ns: u64, event: Event) {
+        let number = self.moment();
+        self.queue.insert((self.now_ns + in_ns, number), event);
+    }
+
+    /// Goes on to the next event, unless that lies beyond `end_ns`.
+    pub fn next_event(&mut self, end_ns: u64) -> Option<Event> {
+        let first = self.queue.first_entry()?;
+        let (at_ns, _) = *first.key();
+        if at_ns > end_ns {
+            self.now_ns = self.now_ns.max(end_ns);
+            return None;
+        }
+        let event = first.remove();
+        self.now_ns = self.now_ns.max(at_ns);
+        self.set_clocks();
+        Some(event)
+    }
+
+    /// To be dropped outside the lock: jobs hold ports.
+    pub fn take_events(&mut self) -> BTreeMap<(u64, u64), Event> {
+        std::mem::take(&mut self.queue)
+    }
+
+    pub fn alive(&self, replica: usize, life: u32) -> bool {
+        self.replicas[replica].running && self.replicas[replica].life == life
+    }
+
+    /// Starts a process on this machine.
+    pub fn boot(&mut self, replica: usize) -> u32 {
+        let now_ns = self.now_ns;
+        let back_ns = self.dice.between(0, 5_000 * MS);
+        let machine = &mut self.replicas[replica];
+        machine.life += 1;
+        machine.running = true;
+        machine.boot_ns = now_ns.saturating_sub(back_ns);
+        let life = machine.life;
+        self.tell(Who::World, || format!("agent-{replica} starts (life {life})"));
+        life
+    }
+
+    /// The process ends in the middle of what it does.
+    pub fn kill(&mut self, replica: usize) {
+        self.stats.kills += 1;
+        self.replicas[replica].running = false;
+        self.replicas[replica].kills_left = self.replicas[replica].kills_left.saturating_sub(1);
+        self.tell(Who::World, || format!("agent-{replica} is killed"));
+        if self.profile.power && self.dice.chance(0.4) {
+            self.lose_power(replica);
+        }
+        let pause_ms = if self.dice.chance(0.8) { self.dice.between(1, 500) } else { self.dice.between(500, 15_000) };
+        self.schedule(pause_ms * MS, Event::Start { replica });
+    }
+
+    /// Whether the process ends at this point. Effects are rarer than looks, and more interesting.
+    pub fn kill_is_due(&mut self, replica: usize, effect: bool) -> bool {
+        let due = !self.quiet
+            && self.replicas[replica].kills_left > 0
+            && self.dice.chance(if effect { 0.02 } else { 0.001 });
+        if due {
+            self.kill(replica);
+        }
+        due
+    }
+
+    /// A watch event, as far as there is a watch; late, lost, or twice.
+    pub fn notice(&mut self, replica: usize, path: &str, hint: fn(String) -> Hint) {
+        let machine = &self.replicas[replica];
+        if !self.profile.watch || !machine.running || !is_synced(path) {
+            return;
+        }
+        let life = machine.life;
+        let lost = !self.quiet && self.dice.chance(self.profile.lost_hints);
+        let copies = if lost { 0 } else if self.dice.chance(0.1) { 2 } else { 1 };
+        for _ in 0..copies {
+            let delay_ms = if self.dice.chance(0.9) { self.dice.between(0, 5) } else { self.dice.between(5, 2_000) };
+            self.schedule(delay_ms * MS, Event::Hint { replica, life, hint: hint(path.to_owned()) });
+        }
+    }
+
+    pub fn tell(&mut self, who: Who, text: impl FnOnce() -> String) {
+        if self.telling {
+            let line = format!("{:>10.4}s  {:<8} {}", self.now_ns as f64 / 1e9, who.to_string(), text());
+            self.story.push(line);
+        }
+    }
+
+    pub fn violate(&mut self, promise: &'static str, content: Option<ContentId>, message: String) {
+        self.tell(Who::World, || format!("VIOLATION of {promise}: {message}"));
+        let content = content.map(|content| content.to_string());
+        self.violations.push(Violation { promise, message, virtual_ms: self.now_ms(), content });
+    }
+}
+
+impl Replica {
+    fn new(profile: &Profile, dice: &mut Dice) -> Self {
+        let mut disk = Disk::new(profile.tick_ns);
+        disk.permissions = profile.permissions;
+        let hour_ns = 3_600_000 * i64::try_from(MS).unwrap_or(0);
+        Self {
+            disk,
+            rows: Rows::default(),
+            feed: Feed::new(dice),
+            life: 0,
+            running: false,
+            kills_left: profile.kills,
+            // P7: no two clocks agree.
+            clock_skew_ns: (i64::try_from(dice.between(0, 48)).unwrap_or(0) - 24) * hour_ns,
+            boot_ns: 0,
+            writers: Vec::new(),
+        }
+    }
+
+    pub fn leasable(profile: &Profile, dice: &mut Dice) -> bool {
+        match profile.leasing {
+            Leasing::Always => true,
+            Leasing::Sometimes => dice.chance(0.7),
+            Leasing::Never => false,
+        }
+    }
+}

@@ -1,0 +1,251 @@
+//! `make bench`: the agent beside rclone on the same MinIO, on loopback, in one run. Only the ratios mean something: the
+//! machine is whatever it is, so both run in turns and medians are compared.
+//!
+//! Prints a table and writes the numbers to `bench/results/`. What must be reached is given as a share of rclone's figure.
+// A benchmark stops at the first surprise: there is nobody to hand an error to.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+mod run;
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use gosync_tests::process::Folder;
+use gosync_tests::rclone::Rclone;
+use gosync_tests::server::{Address, Server};
+use gosync_tests::tree::{self, Compare};
+use rand::rngs::SmallRng;
+use rand::{RngCore, SeedableRng};
+use serde_json::json;
+
+use run::{Agent, Spent, peer};
+
+/// What is measured, in the order of the table, with the share of rclone's figure that must be reached.
+const ROWS: &[Row] = &[
+    Row { name: "first upload", wall_max: Some(0.684), cpu_max: Some(0.396) },
+    Row { name: "first download", wall_max: Some(0.698), cpu_max: Some(0.637) },
+    Row { name: "nothing changed", wall_max: Some(1.0), cpu_max: None },
+    Row { name: "1 GiB up", wall_max: Some(0.53), cpu_max: None },
+    Row { name: "1 GiB down", wall_max: Some(0.86), cpu_max: None },
+];
+
+/// Peak memory of the agent over the rows with many files, bytes.
+const PEAK_BYTES_MAX: u64 = 48 << 20;
+
+struct Row {
+    name: &'static str,
+    wall_max: Option<f64>,
+    cpu_max: Option<f64>,
+}
+
+/// How much work a run is; smaller figures are for trying the benchmark itself.
+struct Size {
+    rounds: usize,
+    files: usize,
+    file_bytes: usize,
+    big_bytes: usize,
+}
+
+impl Size {
+    fn from_environment() -> Self {
+        let number = |name: &str, default| {
+            std::env::var(name)
+                .map_or(default, |text| text.parse().unwrap_or_else(|_| panic!("{name}={text}: a number")))
+        };
+        Self {
+            rounds: number("GOSYNC_BENCH_ROUNDS", 3),
+            files: number("GOSYNC_BENCH_FILES", 10_000),
+            file_bytes: 4 << 10,
+            big_bytes: number("GOSYNC_BENCH_BIG_MIB", 1024) << 20,
+        }
+    }
+}
+
+/// By row and tool, one figure a round.
+type Figures = BTreeMap<(usize, &'static str), Vec<Spent>>;
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() {
+    let size = Size::from_environment();
+    let folder = Folder::new("bench");
+    println!(
+        "{} files of {} bytes, then one of {} MiB; {} rounds",
+        size.files,
+        size.file_bytes,
+        size.big_bytes >> 20,
+        size.rounds
+    );
+    let (small, big) = (folder.dir("small"), folder.dir("big"));
+    plant(&small, &size);
+    fs::write(big.join("big"), random(0, size.big_bytes)).unwrap();
+
+    let server = Server::minio().await;
+    let mut figures = Figures::new();
+    for round in 0..size.rounds {
+        // In turns, and each begins as often as the other.
+        let mut tools = ["gosync", "rclone"];
+        tools.rotate_left(round % 2);
+        for tool in tools {
+            let name = format!("{tool}-{round}");
+            let bucket = server.bucket(&name).await;
+            let work = folder.dir(&name);
+            let bench = Bench { address: &server.address, bucket: &bucket.bucket, work: &work };
+            let spent = match tool {
+                "gosync" => bench.gosync(&small, &big).await,
+                _ => bench.rclone(&small, &big),
+            };
+            for (row, spent) in spent.into_iter().enumerate() {
+                println!("round {round}  {tool:7} {:16} {spent}", ROWS[row].name);
+                figures.entry((row, tool)).or_default().push(spent);
+            }
+            fs::remove_dir_all(&work).unwrap();
+            fs::remove_dir_all(server.folder.path().join("data").join(&name)).unwrap();
+        }
+    }
+    report(&figures, &size);
+}
+
+fn random(seed: u64, bytes: usize) -> Vec<u8> {
+    let mut content = vec![0; bytes];
+    SmallRng::seed_from_u64(seed).fill_bytes(&mut content);
+    content
+}
+
+/// A hundred files a folder.
+fn plant(root: &Path, size: &Size) {
+    for number in 0..size.files {
+        let folder = root.join(format!("folder-{:03}", number / 100));
+        if number % 100 == 0 {
+            fs::create_dir_all(&folder).unwrap();
+        }
+        fs::write(folder.join(format!("file-{number:06}.bin")), random(number as u64, size.file_bytes)).unwrap();
+    }
+}
+
+/// One tool's round in a bucket and a folder of its own.
+struct Bench<'a> {
+    address: &'a Address,
+    bucket: &'a str,
+    work: &'a Path,
+}
+
+impl Bench<'_> {
+    fn down(&self, name: &str) -> PathBuf {
+        let path = self.work.join(name);
+        fs::create_dir_all(&path).unwrap();
+        path
+    }
+
+    async fn gosync(&self, small: &Path, big: &Path) -> Vec<Spent> {
+        // The agent leaves its marker in the root: it gets a copy, not the original.
+        let (from, to) = (self.down("from"), self.down("to"));
+        let (big_from, big_to) = (self.down("big-from"), self.down("big-to"));
+        copy_all(small, &from);
+        copy_all(big, &big_from);
+        let up = Agent::new(self.address, self.bucket, &from, "/small");
+        let down = Agent::new(self.address, self.bucket, &to, "/small");
+        let big_up = Agent::new(self.address, self.bucket, &big_from, "/big");
+        let big_down = Agent::new(self.address, self.bucket, &big_to, "/big");
+        let spent = vec![
+            up.until_flushed().await,
+            down.until_flushed().await,
+            up.until_flushed().await,
+            big_up.until_flushed().await,
+            big_down.until_flushed().await,
+        ];
+        tree::same(small, &to, Compare::Everything).unwrap();
+        tree::same(big, &big_to, Compare::Everything).unwrap();
+        spent
+    }
+
+    fn rclone(&self, small: &Path, big: &Path) -> Vec<Spent> {
+        let rclone = Rclone::new(self.address);
+        let text = |path: &Path| path.to_str().unwrap().to_owned();
+        let (small_remote, big_remote) = (format!("s3:{}/small", self.bucket), format!("s3:{}/big", self.bucket));
+        let (to, big_to) = (self.down("to"), self.down("big-to"));
+        let run = |command: &str, from: &str, to: &str, more: &[&str]| {
+            peer(rclone.command(&[&[command, from, to, "--transfers", "16"], more].concat()))
+        };
+        let big_up = ["--s3-upload-concurrency", "8", "--s3-chunk-size", "16M"];
+        let big_down = ["--multi-thread-streams", "8"];
+        let spent = vec![
+            run("copy", &text(small), &small_remote, &["--no-traverse"]),
+            run("copy", &small_remote, &text(&to), &["--fast-list"]),
+            run("sync", &text(small), &small_remote, &["--size-only", "--fast-list"]),
+            run("copy", &text(big), &big_remote, &big_up),
+            run("copy", &big_remote, &text(&big_to), &big_down),
+        ];
+        tree::same(small, &to, Compare::Content).unwrap();
+        tree::same(big, &big_to, Compare::Content).unwrap();
+        spent
+    }
+}
+
+fn copy_all(from: &Path, to: &Path) {
+    for name in tree::names(from) {
+        let target = to.join(&name);
+        fs::create_dir_all(target.parent().unwrap()).unwrap();
+        fs::copy(from.join(&name), &target).unwrap();
+        let modified = fs::metadata(from.join(&name)).unwrap().modified().unwrap();
+        fs::File::options().write(true).open(&target).unwrap().set_modified(modified).unwrap();
+    }
+}
+
+fn median(spent: &[Spent], figure: impl Fn(&Spent) -> f64) -> f64 {
+    let mut figures: Vec<f64> = spent.iter().map(figure).collect();
+    figures.sort_by(f64::total_cmp);
+    figures[figures.len() / 2]
+}
+
+fn report(figures: &Figures, size: &Size) {
+    println!("\n| | gosync s / CPU s / MiB | rclone s / CPU s / MiB | wall ratio | at most | CPU ratio | at most | |");
+    println!("|---|---|---|---|---|---|---|---|");
+    let mut rows = Vec::new();
+    for (number, row) in ROWS.iter().enumerate() {
+        let tool = |tool| {
+            let spent = &figures[&(number, tool)];
+            let mib = median(spent, |spent| spent.peak_bytes as f64) / f64::from(1 << 20);
+            (median(spent, |spent| spent.wall_seconds), median(spent, |spent| spent.cpu_seconds), mib)
+        };
+        let (ours, theirs) = (tool("gosync"), tool("rclone"));
+        let (wall, cpu) = (ours.0 / theirs.0, ours.1 / theirs.1);
+        let reached = row.wall_max.is_none_or(|most| wall <= most) && row.cpu_max.is_none_or(|most| cpu <= most);
+        let most = |most: Option<f64>| most.map_or(String::new(), |most| format!("{most:.2}"));
+        println!(
+            "| {} | {:.2} / {:.2} / {:.0} | {:.2} / {:.2} / {:.0} | {wall:.2} | {} | {cpu:.2} | {} | {} |",
+            row.name,
+            ours.0,
+            ours.1,
+            ours.2,
+            theirs.0,
+            theirs.1,
+            theirs.2,
+            most(row.wall_max),
+            most(row.cpu_max),
+            if reached { "reached" } else { "missed" },
+        );
+        rows.push(json!({
+            "row": row.name, "wall_ratio": wall, "wall_ratio_max": row.wall_max, "cpu_ratio": cpu, "cpu_ratio_max": row.cpu_max,
+            "gosync": {"wall_seconds": ours.0, "cpu_seconds": ours.1, "peak_mib": ours.2},
+            "rclone": {"wall_seconds": theirs.0, "cpu_seconds": theirs.1, "peak_mib": theirs.2},
+        }));
+    }
+    let peak = (0..3).flat_map(|row| &figures[&(row, "gosync")]).map(|spent| spent.peak_bytes).max().unwrap();
+    let reached = if peak <= PEAK_BYTES_MAX { "reached" } else { "missed" };
+    println!(
+        "\npeak memory of the agent with {} files: {} MiB, at most {} MiB: {reached}",
+        size.files,
+        peak >> 20,
+        PEAK_BYTES_MAX >> 20
+    );
+
+    let results = Path::new(env!("CARGO_MANIFEST_DIR")).join("../bench/results");
+    fs::create_dir_all(&results).unwrap();
+    let seconds = std::time::UNIX_EPOCH.elapsed().unwrap().as_secs();
+    let file = results.join(format!("{seconds}.json"));
+    let result = json!({"files": size.files, "file_bytes": size.file_bytes, "big_bytes": size.big_bytes, "rounds": size.rounds,
+        "peak_bytes": peak, "peak_bytes_max": PEAK_BYTES_MAX, "rows": rows});
+    fs::write(&file, serde_json::to_string_pretty(&result).unwrap()).unwrap();
+    println!("written to bench/results/{seconds}.json");
+}

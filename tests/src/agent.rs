@@ -1,0 +1,179 @@
+//! The real binary: agents in folders of their own, and the commands that talk to them.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitStatus, Output};
+use std::time::Duration;
+
+use rustix::process::Signal;
+use serde_json::{Value, json};
+
+use crate::process::Process;
+use crate::server::Address;
+use crate::wait;
+
+/// The binary beside this test's own: `target/<profile>/gosync`.
+pub fn binary() -> PathBuf {
+    let own = std::env::current_exe().unwrap();
+    // Tests are in `deps` below the profile's folder, benchmarks in the folder itself.
+    let folder = own.ancestors().skip(1).find(|folder| !folder.ends_with("deps")).unwrap();
+    let binary = folder.join("gosync");
+    assert!(
+        binary.exists(),
+        "{} is missing: run `cargo build -p gosync` first (`make test` does; `make bench` builds it with --release)",
+        binary.display()
+    );
+    binary
+}
+
+/// Any command, without an agent or a home folder of the machine's user.
+pub fn gosync(home: &Path, args: &[&str]) -> Command {
+    let mut command = Command::new(binary());
+    command
+        .args(args)
+        .env_clear()
+        .env("PATH", std::env::var_os("PATH").unwrap_or_default())
+        .env("HOME", home)
+        .current_dir(home);
+    command
+}
+
+/// The smallest config for one store; more keys are set in the returned value.
+pub fn config(home: &Path, store: &Address, bucket: &str) -> Value {
+    json!({
+        "data_dir": home.join("data"),
+        "metadata": {"type": "sqlite"},
+        "s3": {
+            "endpoint": store.endpoint,
+            "bucket": bucket,
+            "access_key": store.access_key,
+            "secret_key": store.secret_key,
+        },
+        "syncs": [],
+        "sync": {"interval": "1s"},
+        "agent": {"metrics": {"listen": "127.0.0.1:0"}},
+    })
+}
+
+/// One more mirror in a config.
+pub fn with_mirror(mut config: Value, name: &str, local: &Path, remote: &str) -> Value {
+    let mirror = json!({"name": name, "local_path": local, "s3_path": remote});
+    config["syncs"].as_array_mut().unwrap().push(mirror);
+    config
+}
+
+/// A running agent; killed when dropped.
+pub struct Agent {
+    process: Process,
+    home: PathBuf,
+    socket: PathBuf,
+}
+
+impl Agent {
+    /// Writes the config (YAML reads JSON), starts the agent and waits until it answers at its socket.
+    pub async fn start(home: &Path, config: &Value) -> Self {
+        let mut agent = Self::launch(home, config);
+        agent.answering().await;
+        agent
+    }
+
+    /// The same without the wait.
+    pub fn launch(home: &Path, config: &Value) -> Self {
+        let file = home.join("config.yaml");
+        std::fs::write(&file, serde_json::to_string_pretty(config).unwrap()).unwrap();
+        let mut command = gosync(home, &["agent", "--config"]);
+        command.arg(file);
+        Self {
+            process: Process::start("gosync agent", command, &home.join("agent.log")),
+            home: home.to_owned(),
+            socket: Path::new(config["data_dir"].as_str().unwrap()).join("gosync.sock"),
+        }
+    }
+
+    async fn answering(&mut self) {
+        wait::until("the agent answers at its socket", async || {
+            if let Some(status) = self.process.ended() {
+                panic!("the agent ended ({status})\n{}", self.process.tail());
+            }
+            let output = self.run(&["sync", "state", "--format", "json"]);
+            wait::hold(
+                output.status.success(),
+                format!("{}{}", String::from_utf8_lossy(&output.stderr), self.process.tail()),
+            )
+        })
+        .await;
+    }
+
+    pub fn process(&self) -> &Process {
+        &self.process
+    }
+
+    /// A command of the same user to this agent.
+    pub fn command(&self, args: &[&str]) -> Command {
+        let mut command = gosync(&self.home, args);
+        command.env("GOSYNC_SOCKET", &self.socket);
+        command
+    }
+
+    /// Runs it to its end; whatever the outcome.
+    pub fn run(&self, args: &[&str]) -> Output {
+        self.command(args).output().unwrap_or_else(|error| panic!("gosync: {error}"))
+    }
+
+    /// Runs a command to a good end and reads its JSON.
+    pub fn ask(&self, args: &[&str]) -> Value {
+        let output = self.run(&[args, &["--format", "json"]].concat());
+        let printed = String::from_utf8_lossy(&output.stdout);
+        assert!(
+            output.status.success(),
+            "gosync {}: {}\n{printed}{}\n{}",
+            args.join(" "),
+            output.status,
+            String::from_utf8_lossy(&output.stderr),
+            self.process.tail()
+        );
+        serde_json::from_str(&printed)
+            .unwrap_or_else(|error| panic!("gosync {}: {error} in:\n{printed}", args.join(" ")))
+    }
+
+    pub fn state(&self) -> Value {
+        self.ask(&["sync", "state"])
+    }
+
+    /// The state of one mirror.
+    pub fn mirror(&self, name: &str) -> Value {
+        let state = self.state();
+        state["mirrors"]
+            .as_array()
+            .and_then(|mirrors| mirrors.iter().find(|mirror| mirror["name"] == name))
+            .unwrap_or_else(|| panic!("no mirror {name} in {state:#}"))
+            .clone()
+    }
+
+    /// kill -9.
+    pub fn kill(&mut self) {
+        self.process.kill();
+    }
+
+    /// Starts it again on what it left behind.
+    pub async fn restart(&mut self) {
+        self.process.restart();
+        self.answering().await;
+    }
+
+    pub fn signal(&self, signal: Signal) {
+        self.process.signal(signal);
+    }
+
+    /// SIGTERM, then waits for its own end.
+    pub async fn stop(&mut self) -> ExitStatus {
+        self.process.signal(Signal::TERM);
+        self.end().await
+    }
+
+    pub async fn end(&mut self) -> ExitStatus {
+        wait::until_within(Duration::from_secs(90), "the agent ends", async || {
+            self.process.ended().ok_or_else(|| self.process.tail())
+        })
+        .await
+    }
+}

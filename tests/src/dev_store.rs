@@ -1,0 +1,41 @@
+//! The dev store in this process, with its data in a folder that goes with it.
+
+use gosync_dev_s3::{DevS3, Faults, Options, Running};
+
+use crate::process::Folder;
+use crate::server::Address;
+use crate::stranger::Stranger;
+
+pub struct DevStore {
+    // Before the folder: fields are dropped in this order.
+    running: Running,
+    pub folder: Folder,
+    pub address: Address,
+}
+
+impl DevStore {
+    pub async fn start() -> Self {
+        Self::start_with(|_| {}).await
+    }
+
+    /// With options other than the defaults.
+    pub async fn start_with(change: impl FnOnce(&mut Options)) -> Self {
+        let folder = Folder::new("dev-s3");
+        let mut options = Options::new(folder.path().join("data"));
+        change(&mut options);
+        let (access_key, secret_key) = (options.access_key.clone(), options.secret_key.clone());
+        let running = DevS3::start(options).await.unwrap();
+        let address = Address { endpoint: running.url(), access_key, secret_key };
+        Self { running, folder, address }
+    }
+
+    pub fn faults(&self) -> Faults {
+        self.running.faults()
+    }
+
+    pub async fn bucket(&self, name: &str) -> Stranger {
+        let stranger = Stranger::new(&self.address, name);
+        stranger.create_bucket().await;
+        stranger
+    }
+}
