@@ -4,10 +4,10 @@
 #   docker build -t gosync .
 #   docker run --read-only -v ./config:/etc/gosync:ro -v data:/var/lib/gosync -v ./files:/files gosync
 #
-# Both images can be replaced, by mirrors of them or by others with the same glibc:
+# Both images can be replaced, by mirrors of them or by others with the same glibc (a distroless one is smaller still):
 #   --build-arg BUILDER=... (Rust as in rust-toolchain.toml, a C compiler)   --build-arg BASE=... (glibc, CA certificates)
-ARG BUILDER=docker.io/library/rust:1.95.0-bookworm
-ARG BASE=gcr.io/distroless/cc-debian12:nonroot
+ARG BUILDER=rust:1.95.0-bookworm
+ARG BASE=debian:bookworm-slim
 
 FROM ${BUILDER} AS build
 WORKDIR /src
@@ -19,6 +19,8 @@ RUN cargo build --release --locked -p gosync \
     && cp target/release/gosync /out/usr/local/bin/
 
 FROM ${BASE}
+# TLS to real endpoints needs the roots; the builder's are the ones the base would have.
+COPY --from=build /etc/ssl/certs/ca-certificates.crt /etc/ssl/certs/ca-certificates.crt
 COPY --from=build --chown=65532:65532 /out/etc/gosync /etc/gosync
 COPY --from=build --chown=65532:65532 /out/var/lib/gosync /var/lib/gosync
 COPY --from=build --chown=65532:65532 /out/run/gosync /run/gosync

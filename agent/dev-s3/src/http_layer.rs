@@ -113,7 +113,7 @@ impl Front {
             headers.insert(http::header::CONTENT_LENGTH, HeaderValue::from(length.min(end)));
         }
         let counters = self.counters.clone();
-        Ok(response.map(|body| ReplyBody { body, position: 0, cut, end, flip, counters }))
+        Ok(response.map(|body| ReplyBody { body, position: 0, cut, waited: false, end, flip, counters }))
     }
 }
 
@@ -178,6 +178,7 @@ pub struct ReplyBody {
     position: u64,
     /// Where the connection breaks.
     cut: Option<u64>,
+    waited: bool,
     /// Where the body ends, as if that were all.
     end: Option<u64>,
     flip: Option<u64>,
@@ -190,6 +191,11 @@ impl hyper::body::Body for ReplyBody {
 
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, StdError>>> {
         if self.cut.is_some_and(|cut| cut <= self.position) {
+            if !std::mem::replace(&mut self.waited, true) {
+                // A body that isn't ready makes hyper send what it has: an error alone would take that back.
+                cx.waker().wake_by_ref();
+                return Poll::Pending;
+            }
             return Poll::Ready(Some(Err(Box::new(Dropped))));
         }
         if self.end.is_some_and(|end| end <= self.position) {

@@ -26,13 +26,25 @@ pub enum Command {
     Pause(oneshot::Sender<()>),
     Resume(oneshot::Sender<()>),
     /// Sweep, and answer when nothing is left to do or when the time is over.
-    Flush { timeout_ms: u64, reply: oneshot::Sender<FlushReceipt> },
-    Approve { halt: String, reply: oneshot::Sender<Result<String, CommandError>> },
-    Deny { halt: String, reply: oneshot::Sender<Result<String, CommandError>> },
+    Flush {
+        timeout_ms: u64,
+        reply: oneshot::Sender<FlushReceipt>,
+    },
+    Approve {
+        halt: String,
+        reply: oneshot::Sender<Result<String, CommandError>>,
+    },
+    Deny {
+        halt: String,
+        reply: oneshot::Sender<Result<String, CommandError>>,
+    },
     Conflicts(oneshot::Sender<Vec<ConflictCopy>>),
     TrashList(oneshot::Sender<Result<Vec<TrashItem>, CommandError>>),
     /// Puts a trash item back at its path (or beside it, where that is taken).
-    TrashRestore { item: String, reply: oneshot::Sender<Result<String, CommandError>> },
+    TrashRestore {
+        item: String,
+        reply: oneshot::Sender<Result<String, CommandError>>,
+    },
     /// Take no new work, look once more, flush within the drain time, then end.
     Drain(oneshot::Sender<FlushReceipt>),
     /// End now; everything is safe at any moment anyway.

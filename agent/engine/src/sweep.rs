@@ -281,7 +281,8 @@ impl Merge {
             let more = self.step(context, &mut candidates, &mut lazy).await;
             let done = !matches!(more, Ok(true));
             read_at = read_at.min(self.listing.read_at).min(self.walk.read_at).min(self.ancestors.read_at);
-            if candidates.len() + lazy.len() >= CANDIDATES_MAX || (done && !(candidates.is_empty() && lazy.is_empty())) {
+            if candidates.len() + lazy.len() >= CANDIDATES_MAX || (done && !(candidates.is_empty() && lazy.is_empty()))
+            {
                 let looked = look(context, std::mem::take(&mut candidates)).await;
                 let found = Found { looked, lazy: std::mem::take(&mut lazy), read_at };
                 read_at = u64::MAX;
@@ -381,11 +382,9 @@ impl Merge {
             local: local.map(|fingerprint| LocalEntry::File(LocalFile { fingerprint, digests: None })),
             remote: match listed {
                 Some(listed) if listed.archived => RemoteEntry::Unknown("the object is archived".to_owned()),
-                Some(listed) => RemoteEntry::Object(RemoteObject {
-                    generation: listed.generation,
-                    facts: None,
-                    content: None,
-                }),
+                Some(listed) => {
+                    RemoteEntry::Object(RemoteObject { generation: listed.generation, facts: None, content: None })
+                }
                 None => RemoteEntry::Absent,
             },
             head: false,

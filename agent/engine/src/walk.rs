@@ -8,8 +8,8 @@ use gosync_plan::facts::Special;
 use gosync_plan::names::{NameProblem, OWN_FOLDER};
 use gosync_plan::{Fingerprint, RelPath};
 
-use crate::context::lock;
 use crate::context::Shared;
+use crate::context::lock;
 use crate::ignored::IGNORE_FILE;
 use crate::ports::local::Kind;
 use crate::ports::{LocalTree, TreeError};
@@ -121,10 +121,9 @@ impl Walk {
         let mut has_rules = false;
         for entry in entries {
             match entry.name {
-                Err(raw) => odd.push(Item::Odd(
-                    format!("{folder}{}", String::from_utf8_lossy(&raw)),
-                    NameProblem::NotUtf8,
-                )),
+                Err(raw) => {
+                    odd.push(Item::Odd(format!("{folder}{}", String::from_utf8_lossy(&raw)), NameProblem::NotUtf8))
+                }
                 Ok(name) if folder.is_empty() && name == OWN_FOLDER => {}
                 Ok(name) => {
                     has_rules |= name == IGNORE_FILE;

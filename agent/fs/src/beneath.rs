@@ -18,9 +18,9 @@ const RESOLVE: ResolveFlags = ResolveFlags::BENEATH
     .union(ResolveFlags::NO_MAGICLINKS)
     .union(ResolveFlags::NO_XDEV);
 
-/// Nothing that is opened follows a last symlink, stays open over an exec, waits for a FIFO's other end or becomes a
-/// terminal.
-const ALWAYS: OFlags = OFlags::NOFOLLOW.union(OFlags::CLOEXEC).union(OFlags::NONBLOCK).union(OFlags::NOCTTY);
+/// Nothing that is opened stays open over an exec, waits for a FIFO's other end or becomes a terminal. (A last symlink
+/// is refused by NO_SYMLINKS; with O_NOFOLLOW beside O_DIRECTORY it would merely be "no folder".)
+const ALWAYS: OFlags = OFlags::CLOEXEC.union(OFlags::NONBLOCK).union(OFlags::NOCTTY);
 
 /// All that goes with O_PATH, for opening what is merely looked at or passed through.
 const NODE: OFlags = OFlags::PATH.union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
@@ -91,7 +91,6 @@ impl Beneath {
         }
         plain(path)?;
         let Some((folder, name)) = path.rsplit_once('/') else { return Ok((Parent::Root(self.root()), path)) };
-        // Without NOFOLLOW: with it and O_PATH a last symlink is opened itself, and then refused as "no folder".
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
         Ok((Parent::Opened(self.resolve_plain(folder, flags, Mode::empty())?), name))
     }
@@ -119,8 +118,11 @@ impl Beneath {
             rest = below;
         }
         if flags.contains(OFlags::DIRECTORY) {
+            // Tells a symlink from what else is no folder.
             let last = self.step(&folder, rest)?;
-            return if flags.contains(OFlags::PATH) { Ok(last) } else { Ok(openat(last, c".", flags, mode)?) };
+            if flags.contains(OFlags::PATH) {
+                return Ok(last);
+            }
         }
         let last = openat(&folder, rest, flags | OFlags::NOFOLLOW, mode)?;
         self.same_mount(&look(last.as_fd())?)?;

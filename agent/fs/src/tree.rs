@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 
 use gosync_engine::ports::local::Kind;
 use gosync_engine::ports::{FolderEntry, LocalTree, RootFacts, Space, Stat, TreeError, TreeErrorKind, TreeFile};
+use gosync_plan::facts::Special;
 use rustix::fs::{
     AtFlags, CWD, FileType, Mode, OFlags, RawDir, RenameFlags, fstatvfs, fsync, linkat, mkdirat, openat, renameat,
     renameat_with, syncfs, unlinkat,
@@ -50,11 +51,12 @@ impl DiskTree {
 
     /// [`lock_file`](crate::lock_file) for a path below the root.
     pub fn lock(&self, path: &str) -> Result<Lock, LockError> {
-        let (folder, name) = self.beneath.parent(path).map_err(|refused| LockError::Failed {
-            path: path.into(),
-            source: refused.at("open", path).source.unwrap_or_else(|| Errno::INVAL.into()),
-        })?;
-        lock::lock_at(folder.as_fd(), Path::new(name)).map_err(|errno| lock::refused(path.into(), errno))
+        let shown = || self.configured.join(path).display().to_string();
+        let (folder, name) = self
+            .beneath
+            .parent(path)
+            .map_err(|refused| lock::refused(shown(), refused.errno.unwrap_or(Errno::INVAL)))?;
+        lock::lock_at(folder.as_fd(), Path::new(name)).map_err(|errno| lock::refused(shown(), errno))
     }
 
     fn opened_file(&self, path: &str) -> Result<DiskFile, Refused> {
@@ -117,7 +119,19 @@ impl DiskTree {
     ) -> Result<(), Refused> {
         let (a_folder, a_name) = self.beneath.parent(a)?;
         let (b_folder, b_name) = self.beneath.parent(b)?;
-        Ok(work(&a_folder, a_name, &b_folder, b_name)?)
+        work(&a_folder, a_name, &b_folder, b_name).map_err(|errno| self.or_mount(self.or_mount(errno.into(), a), b))
+    }
+
+    /// EBUSY is what the kernel says of a name that something is mounted on; file systems may say it of other things.
+    fn or_mount(&self, refused: Refused, path: &str) -> Refused {
+        match refused.errno {
+            Some(errno @ Errno::BUSY)
+                if self.look(path).is_ok_and(|stat| stat.kind == Kind::Special(Special::Mount)) =>
+            {
+                Refused::as_kind(TreeErrorKind::OtherMount, errno)
+            }
+            _ => refused,
+        }
     }
 
     fn rename_with(&self, from: &str, to: &str, flags: RenameFlags) -> Result<(), Refused> {
@@ -176,10 +190,10 @@ impl LocalTree for DiskTree {
                 unlinkat(folder, name, AtFlags::REMOVEDIR).map_err(|errno| match errno {
                     // Some file systems say it so.
                     Errno::EXIST => Refused::as_kind(TreeErrorKind::NotEmpty, errno),
-                    Errno::BUSY => Refused::as_kind(TreeErrorKind::OtherMount, errno),
                     errno => errno.into(),
                 })
             })
+            .map_err(|refused| self.or_mount(refused, path))
             .map_err(|refused| refused.at("remove folder", path))
     }
 
@@ -187,6 +201,7 @@ impl LocalTree for DiskTree {
         self.beneath
             .parent(path)
             .and_then(|(folder, name)| Ok(unlinkat(folder, name, AtFlags::empty())?))
+            .map_err(|refused| self.or_mount(refused, path))
             .map_err(|refused| refused.at("unlink", path))
     }
 

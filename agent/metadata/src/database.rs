@@ -24,6 +24,8 @@ const CACHE_KIB: &str = "-2048";
 /// A write-ahead log that has grown past this is cut back at its next checkpoint, bytes.
 const JOURNAL_BYTES_MAX: &str = "16777216";
 const READERS_MAX: u32 = 2;
+/// Rows on their way from SQLite's thread to ours: fewer of them cost a change of threads each time.
+const ROWS_IN_FLIGHT_MAX: usize = 256;
 
 /// How a file keeps its transactions whole.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -59,7 +61,8 @@ impl Database {
         durability: Durability,
     ) -> Result<Self, StateError> {
         // An absolute path can't be taken for one of SQLite's `file:` URLs or `:memory:`.
-        let path = std::path::absolute(path).map_err(|error| unavailable(format!("finding {}", path.display()), error))?;
+        let path =
+            std::path::absolute(path).map_err(|error| unavailable(format!("finding {}", path.display()), error))?;
         if let Some(parent) = path.parent() {
             tokio::fs::create_dir_all(parent)
                 .await
@@ -91,7 +94,11 @@ impl Database {
 
     /// What `error` means for whoever was `doing` something with this file.
     pub(crate) fn failed(&self, doing: &str, error: sqlx::Error) -> StateError {
-        StateError { kind: kind_of(&error), what: format!("{doing} ({})", self.path.display()), source: Some(error.into()) }
+        StateError {
+            kind: kind_of(&error),
+            what: format!("{doing} ({})", self.path.display()),
+            source: Some(error.into()),
+        }
     }
 
     pub(crate) fn closed(&self, doing: &str) -> StateError {
@@ -111,6 +118,7 @@ fn connect_options(path: &Path, journal: JournalMode, durability: Durability) ->
     SqliteConnectOptions::new()
         .filename(path)
         .busy_timeout(BUSY)
+        .row_buffer_size(ROWS_IN_FLIGHT_MAX)
         .synchronous(synchronous)
         .pragma("cache_size", CACHE_KIB)
         .pragma("mmap_size", "0")
@@ -118,7 +126,11 @@ fn connect_options(path: &Path, journal: JournalMode, durability: Durability) ->
         .disable_statement_logging()
 }
 
-async fn migrate(options: &SqliteConnectOptions, migrations: &Migrator, journal: JournalMode) -> Result<(), MigrateError> {
+async fn migrate(
+    options: &SqliteConnectOptions,
+    migrations: &Migrator,
+    journal: JournalMode,
+) -> Result<(), MigrateError> {
     let journal = match journal {
         JournalMode::Wal => SqliteJournalMode::Wal,
         JournalMode::Delete => SqliteJournalMode::Delete,
@@ -137,10 +149,14 @@ fn migration_failed(path: &Path, migrations: &Migrator, error: MigrateError) -> 
     let (kind, what) = match &error {
         MigrateError::VersionMissing(version) if *version > newest => (
             StateErrorKind::Newer,
-            format!("{path} was written by a newer GoSync: its schema is {version}, this agent knows {newest}; start the newer agent"),
+            format!(
+                "{path} was written by a newer GoSync: its schema is {version}, this agent knows {newest}; start the newer agent"
+            ),
         ),
         MigrateError::Execute(cause) | MigrateError::ExecuteMigration(cause, _) => match kind_of(cause) {
-            StateErrorKind::Corrupt => (StateErrorKind::Corrupt, format!("{path} is damaged, or not a database of ours")),
+            StateErrorKind::Corrupt => {
+                (StateErrorKind::Corrupt, format!("{path} is damaged, or not a database of ours"))
+            }
             kind => (kind, format!("opening {path}")),
         },
         _ => (StateErrorKind::Corrupt, format!("{path} is not the database that this agent expects there")),

@@ -20,9 +20,10 @@ use sqlx::sqlite::SqliteRow;
 use sqlx::{Row, query, query_as, query_scalar};
 
 use crate::database::{Database, Durability, JournalMode};
-use crate::text::{KeyRange, spell};
+use crate::text::{TextRange, spell};
 use crate::writer::Writer;
 pub use mirrors::MirrorRow;
+use rows::select_files;
 use write::MetadataWrite;
 
 static MIGRATIONS: Migrator = sqlx::migrate!("migrations/metadata");
@@ -59,8 +60,10 @@ impl SqliteMetadata {
     async fn read_changes(&self, store: i64, cursor: Option<&Cursor>, limit: usize) -> Result<Changes, sqlx::Error> {
         // One snapshot for all that is read.
         let mut snapshot = self.database.readers.begin().await?;
-        let pruned: Option<i64> =
-            query_scalar("SELECT pruned_seq FROM stores WHERE id = $1").bind(store).fetch_optional(&mut *snapshot).await?;
+        let pruned: Option<i64> = query_scalar("SELECT pruned_seq FROM stores WHERE id = $1")
+            .bind(store)
+            .fetch_optional(&mut *snapshot)
+            .await?;
         let Some(pruned) = pruned.map(i64::cast_unsigned) else {
             return Ok(Changes::CursorLost);
         };
@@ -115,40 +118,29 @@ impl MetadataStore for SqliteMetadata {
     }
 
     async fn file_by_id(&self, id: i64) -> Result<Option<FileRow>, StateError> {
-        query(
-            "SELECT id, store_id, s3_key, size, modified_time, created_time, etag, version_id, last_modified, checksum, \
-                    mime_type, mode, is_directory, parent_id, version, is_deleted, deleted_at, seq, updated_by \
-             FROM files WHERE id = $1",
-        )
-        .bind(id)
-        .try_map(|row: SqliteRow| rows::file(&row))
-        .fetch_optional(&self.database.readers)
-        .await
-        .map_err(|error| self.database.failed("reading a file's row", error))
+        query(select_files!("WHERE id = $1"))
+            .bind(id)
+            .try_map(|row: SqliteRow| rows::file(&row))
+            .fetch_optional(&self.database.readers)
+            .await
+            .map_err(|error| self.database.failed("reading a file's row", error))
     }
 
     async fn file_by_key(&self, store: i64, key: &str) -> Result<Option<FileRow>, StateError> {
-        query(
-            "SELECT id, store_id, s3_key, size, modified_time, created_time, etag, version_id, last_modified, checksum, \
-                    mime_type, mode, is_directory, parent_id, version, is_deleted, deleted_at, seq, updated_by \
-             FROM files WHERE store_id = $1 AND s3_key = $2",
-        )
-        .bind(store)
-        .bind(spell(key).into_owned())
-        .try_map(|row: SqliteRow| rows::file(&row))
-        .fetch_optional(&self.database.readers)
-        .await
-        .map_err(|error| self.database.failed("reading a file's row", error))
+        query(select_files!("WHERE store_id = $1 AND s3_key = $2"))
+            .bind(store)
+            .bind(spell(key).into_owned())
+            .try_map(|row: SqliteRow| rows::file(&row))
+            .fetch_optional(&self.database.readers)
+            .await
+            .map_err(|error| self.database.failed("reading a file's row", error))
     }
 
     async fn files(&self, wanted: FilesQuery) -> Result<Vec<FileRow>, StateError> {
-        let range = KeyRange::new(&wanted.prefix, wanted.after.as_deref());
-        query(
-            "SELECT id, store_id, s3_key, size, modified_time, created_time, etag, version_id, last_modified, checksum, \
-                    mime_type, mode, is_directory, parent_id, version, is_deleted, deleted_at, seq, updated_by \
-             FROM files WHERE store_id = $1 AND s3_key >= $2 AND s3_key < $3 AND is_deleted <= $4 \
-             ORDER BY s3_key LIMIT $5",
-        )
+        let range = TextRange::new(&spell(&wanted.prefix), wanted.after.as_deref().map(spell).as_deref());
+        query(select_files!(
+            "WHERE store_id = $1 AND s3_key >= $2 AND s3_key < $3 AND is_deleted <= $4 ORDER BY s3_key LIMIT $5"
+        ))
         .bind(wanted.store)
         .bind(&range.from)
         .bind(range.until())
@@ -161,7 +153,7 @@ impl MetadataStore for SqliteMetadata {
     }
 
     async fn totals(&self, store: i64, prefix: &str) -> Result<(u64, u64), StateError> {
-        let range = KeyRange::new(prefix, None);
+        let range = TextRange::new(&spell(prefix), None);
         let (files, bytes): (i64, i64) = query_as(
             "SELECT count(*), coalesce(sum(size), 0) FROM files \
              WHERE store_id = $1 AND s3_key >= $2 AND s3_key < $3 AND is_deleted = 0 AND is_directory = 0",
@@ -265,10 +257,8 @@ impl MetadataStore for SqliteMetadata {
             return Err(StateError { kind: StateErrorKind::Unavailable, what, source: None });
         }
         // Fencing numbers begin with 1.
-        let fencing = self
-            .writer
-            .write(MetadataWrite::Lease { name: name.into(), holder: holder.into(), milliseconds })
-            .await?;
+        let fencing =
+            self.writer.write(MetadataWrite::Lease { name: name.into(), holder: holder.into(), milliseconds }).await?;
         Ok((fencing > 0).then_some(fencing))
     }
 

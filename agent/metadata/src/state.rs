@@ -16,7 +16,7 @@ use sqlx::sqlite::{SqliteConnection, SqliteRow};
 use sqlx::{Row, query, query_as, query_scalar};
 
 use crate::database::{Database, Durability, JournalMode};
-use crate::text::{KeyRange, STATEMENT_ROWS_MAX, json};
+use crate::text::{STATEMENT_ROWS_MAX, TextRange, json};
 use crate::writer::{Write, Writer};
 use effect::NetEffect;
 
@@ -52,7 +52,7 @@ impl SqliteState {
         self.writer.close().await;
     }
 
-    async fn page(&self, range: KeyRange, limit: usize) -> Result<Vec<(RelPath, Ancestor)>, StateError> {
+    async fn page(&self, range: TextRange, limit: usize) -> Result<Vec<(RelPath, Ancestor)>, StateError> {
         query(
             "SELECT path, size, mtime_ns, ctime_ns, inode, mode, etag, remote_size, version_id, last_modified, \
                     content, nonce, open \
@@ -77,7 +77,7 @@ impl ReplicaState for SqliteState {
                 query(
                     "SELECT wanted.key, size, mtime_ns, ctime_ns, inode, mode, etag, remote_size, version_id, \
                             last_modified, content, nonce, open \
-                     FROM json_each($1) AS wanted CROSS JOIN ancestor ON ancestor.path = wanted.value",
+                     FROM jsonb_each($1) AS wanted CROSS JOIN ancestor ON ancestor.path = wanted.value",
                 )
                 .bind(json(paths)?)
                 .try_map(|row: SqliteRow| Ok((row.try_get::<i64, _>(0)?, rows::ancestor(&row, 1)?)))
@@ -95,8 +95,12 @@ impl ReplicaState for SqliteState {
         Ok(found)
     }
 
-    async fn ancestors_after(&self, after: Option<&RelPath>, limit: usize) -> Result<Vec<(RelPath, Ancestor)>, StateError> {
-        self.page(KeyRange::new("", after.map(RelPath::as_str)), limit).await
+    async fn ancestors_after(
+        &self,
+        after: Option<&RelPath>,
+        limit: usize,
+    ) -> Result<Vec<(RelPath, Ancestor)>, StateError> {
+        self.page(TextRange::new("", after.map(RelPath::as_str)), limit).await
     }
 
     async fn ancestors_below(
@@ -105,7 +109,7 @@ impl ReplicaState for SqliteState {
         after: Option<&RelPath>,
         limit: usize,
     ) -> Result<Vec<(RelPath, Ancestor)>, StateError> {
-        self.page(KeyRange::new(&format!("{folder}/"), after.map(RelPath::as_str)), limit).await
+        self.page(TextRange::new(&format!("{folder}/"), after.map(RelPath::as_str)), limit).await
     }
 
     async fn open_ancestors(&self) -> Result<Vec<RelPath>, StateError> {

@@ -7,14 +7,15 @@ use serde::Serialize;
 /// Rows of one statement.
 pub(crate) const STATEMENT_ROWS_MAX: usize = 1_000;
 
-/// The rows as JSON, for `json_each`: one fixed statement takes any number of them.
+/// The rows as JSON, for `jsonb_each` (`json_each` would write and parse a row anew for each of its columns): one fixed
+/// statement takes any number of rows.
 pub(crate) fn json<T: Serialize>(rows: &[T]) -> Result<String, sqlx::Error> {
     serde_json::to_string(rows).map_err(|error| sqlx::Error::Encode(error.into()))
 }
 
 /// Databases can't hold NUL as text. The spelling keeps the order of bytes, and that of a prefix is the spelling's prefix.
 pub(crate) fn spell(text: &str) -> Cow<'_, str> {
-    if text.contains(['\0', '\u{1}']) {
+    if text.bytes().any(|byte| byte < 2) {
         Cow::Owned(text.replace('\u{1}', "\u{1}\u{2}").replace('\0', "\u{1}\u{1}"))
     } else {
         Cow::Borrowed(text)
@@ -40,24 +41,23 @@ pub(crate) fn unspell(text: String) -> String {
     plain
 }
 
-/// Keys from `from` (included) until `until` (left out), both spelled for the database.
+/// Texts from `from` (included) until `until` (left out), as they stand in the database.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct KeyRange {
+pub(crate) struct TextRange {
     pub(crate) from: String,
     until: Option<String>,
 }
 
-impl KeyRange {
-    /// Keys that begin with `prefix` and come after `after`.
+impl TextRange {
+    /// What begins with `prefix` and comes after `after`.
     pub(crate) fn new(prefix: &str, after: Option<&str>) -> Self {
-        let prefix = spell(prefix);
-        // No spelled key has a NUL, so nothing fits between a key and the same one with U+0001 behind it.
-        let after = after.map(|after| format!("{}\u{1}", spell(after)));
+        // No text has a NUL, so nothing fits between a text and the same one with U+0001 behind it.
+        let after = after.map(|after| format!("{after}\u{1}"));
         let from = match after {
-            Some(after) if after.as_str() > &*prefix => after,
-            _ => prefix.clone().into_owned(),
+            Some(after) if after.as_str() > prefix => after,
+            _ => prefix.to_owned(),
         };
-        Self { from, until: successor(&prefix) }
+        Self { from, until: successor(prefix) }
     }
 
     /// The upper bound to compare keys with: text, or an empty BLOB, which SQLite sorts after every text.
@@ -108,7 +108,22 @@ mod tests {
 
     #[test]
     fn odd_bytes_come_back_and_keep_their_order() {
-        let texts = ["", "\0", "\0\0", "\0\u{1}", "\0a", "\u{1}", "\u{1}\0", "\u{1}\u{1}", "\u{1}\u{2}", "\u{2}", "a", "a\0", "a\0b", "ab"];
+        let texts = [
+            "",
+            "\0",
+            "\0\0",
+            "\0\u{1}",
+            "\0a",
+            "\u{1}",
+            "\u{1}\0",
+            "\u{1}\u{1}",
+            "\u{1}\u{2}",
+            "\u{2}",
+            "a",
+            "a\0",
+            "a\0b",
+            "ab",
+        ];
         assert!(texts.is_sorted());
         let spelled: Vec<_> = texts.iter().map(|text| spell(text).into_owned()).collect();
         assert!(spelled.is_sorted(), "{spelled:?}");
@@ -120,13 +135,13 @@ mod tests {
 
     #[test]
     fn a_range_holds_what_begins_with_its_prefix_and_nothing_else() {
-        let range = KeyRange::new("a/", None);
+        let range = TextRange::new("a/", None);
         assert_eq!((range.from.as_str(), range.until.as_deref()), ("a/", Some("a0")));
-        assert_eq!(KeyRange::new("", None), KeyRange { from: String::new(), until: None });
-        assert_eq!(KeyRange::new("a\u{10ffff}", None).until.as_deref(), Some("b"));
-        assert_eq!(KeyRange::new("\u{10ffff}", None).until, None);
-        assert_eq!(KeyRange::new("\u{d7ff}", None).until.as_deref(), Some("\u{e000}"));
-        assert_eq!(KeyRange::new("a/", Some("a/b")).from, "a/b\u{1}");
-        assert_eq!(KeyRange::new("b/", Some("a/b")).from, "b/");
+        assert_eq!(TextRange::new("", None), TextRange { from: String::new(), until: None });
+        assert_eq!(TextRange::new("a\u{10ffff}", None).until.as_deref(), Some("b"));
+        assert_eq!(TextRange::new("\u{10ffff}", None).until, None);
+        assert_eq!(TextRange::new("\u{d7ff}", None).until.as_deref(), Some("\u{e000}"));
+        assert_eq!(TextRange::new("a/", Some("a/b")).from, "a/b\u{1}");
+        assert_eq!(TextRange::new("b/", Some("a/b")).from, "b/");
     }
 }

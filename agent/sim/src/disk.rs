@@ -43,8 +43,8 @@ pub struct Inode {
     pub leasable: bool,
     /// Written by an agent and not synced yet.
     pub unsynced: bool,
-    /// The synced path that an agent took this file away from.
-    pub came_from: Option<String>,
+    /// The synced paths that an agent took this file away from.
+    pub came_from: Vec<String>,
     /// An agent removed its last name.
     pub dropped_by_agent: bool,
     /// When a user last changed it or its name, and when an agent last looked (event numbers).
@@ -129,7 +129,7 @@ impl Disk {
             leases: 0,
             leasable: true,
             unsynced: false,
-            came_from: None,
+            came_from: Vec::new(),
             dropped_by_agent: false,
             changed_at: 0,
             looked_at: 0,
@@ -182,7 +182,11 @@ impl Disk {
 
     /// The folder of a path, and its last component.
     fn place<'a>(&self, path: &'a str) -> Outcome<(Ino, &'a str)> {
-        let (folder, name) = path.rsplit_once('/').unwrap_or(("", path));
+        let (folder, name) = match path.rsplit_once('/') {
+            Some(("", _)) => return Err(TreeErrorKind::Escapes),
+            Some(split) => split,
+            None => ("", path),
+        };
         let folder = self.lookup(folder)?;
         self.entries(folder)?;
         check_name(name)?;

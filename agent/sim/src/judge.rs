@@ -30,8 +30,20 @@ impl World {
                 self.replicas[replica].disk.inode_mut(*ino).changed_at = moment;
             }
             self.ledger.step(path, old.map(|(_, content)| *content), new.map(|(_, content)| *content));
+            if let (Some((ino, old)), Some((there, new))) = (old, new)
+                && ino == there
+            {
+                self.writes_reach_the_trash(replica, *ino, *old, *new);
+            }
         }
         answer
+    }
+
+    /// A file that an agent took away may still have a name elsewhere, or be open: its content there is replaced, too.
+    pub fn writes_reach_the_trash(&mut self, replica: usize, ino: Ino, before: ContentId, after: ContentId) {
+        for path in self.replicas[replica].disk.inode(ino).came_from.clone() {
+            self.ledger.step(&path, Some(before), Some(after));
+        }
     }
 
     /// The synced files of a tree.
@@ -89,7 +101,7 @@ impl World {
         let held = inode.writers + inode.mappings > 0;
         inode.dropped_by_agent |= dropped;
         if is_synced(path) {
-            inode.came_from = Some(path.to_owned());
+            inode.came_from.push(path.to_owned());
         }
         let content = self.content_of(replica, ino);
         if is_synced(path) {
@@ -133,7 +145,7 @@ impl World {
     pub fn judge_sight(&mut self, replica: usize, path: &str, ino: Ino) {
         let disk = &self.replicas[replica].disk;
         let inode = disk.inode(ino);
-        if !matches!(inode.node, Node::File(_)) || inode.writers + inode.mappings > 0 || inode.came_from.is_some() {
+        if !matches!(inode.node, Node::File(_)) || inode.writers + inode.mappings > 0 || !inode.came_from.is_empty() {
             return;
         }
         let content = self.content_of(replica, ino);

@@ -15,7 +15,7 @@ use gosync_engine::ports::{Lease, LocalTree, ObjectStore, Ports, StoreErrorKind,
 use gosync_engine::ports::{local_conformance, metadata_conformance, state_conformance};
 
 use crate::disk::Renaming;
-use crate::options::{Faults, Options};
+use crate::options::{Faults, Leasing, Options};
 use crate::run::{Mirror, Outcome, simulate_with};
 use crate::runtime::Port;
 use crate::tree::SimTree;
@@ -27,7 +27,11 @@ fn calm() -> Options {
 
 /// A tree of a world in which nothing happens by itself.
 fn tree() -> SimTree {
-    let world = Arc::new(Mutex::new(World::new(&calm())));
+    let mut world = World::new(&calm());
+    world.profile.leasing = Leasing::Always;
+    world.replicas[0].disk.tick_ns = 1;
+    world.replicas[0].disk.permissions = false;
+    let world = Arc::new(Mutex::new(world));
     let life = lock(&world).boot(0);
     SimTree(Port { world, replica: 0, life })
 }

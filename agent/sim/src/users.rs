@@ -257,9 +257,7 @@ impl World {
                 let moment = self.moment();
                 let inode = self.replicas[replica].disk.inode_mut(ino);
                 inode.changed_at = moment;
-                if let (Some(path), true) = (inode.came_from.clone(), self.synced_paths(replica, ino).is_empty()) {
-                    self.ledger.step(&path, Some(before), Some(after));
-                }
+                self.writes_reach_the_trash(replica, ino, before, after);
                 let how = if mapped { "stores into the mapping of" } else { "writes to" };
                 self.tell_writer(replica, how, ino);
                 if !mapped {
@@ -294,21 +292,18 @@ impl World {
             self.notice(replica, path, Hint::LocalClosed);
         }
         self.tell_writer(replica, "closes", ino);
-        if let (Some(path), true) = (came_from, paths.is_empty()) {
-            if self.replicas[replica].disk.inode(ino).links > 0 {
-                self.ledger.owe(content, &path);
-            } else if dropped {
-                self.ledger.owe(content, &path);
-                let deed = format!("agent-{replica} removed the file of {path} while a program had it open");
-                self.judge_loss(content, &deed);
-            }
+        // An agent took it away meanwhile. What users delete themselves is their own affair.
+        let there = self.replicas[replica].disk.inode(ino).links > 0;
+        if let (Some(path), true, true) = (came_from.last(), paths.is_empty(), there || dropped) {
+            self.ledger.owe(content, path);
+            self.judge_loss(content, &format!("agent-{replica} took the file of {path} while a program had it open"));
         }
     }
 
     fn tell_writer(&mut self, replica: usize, what: &str, ino: Ino) {
         let content = self.content_of(replica, ino);
         let paths = self.synced_paths(replica, ino);
-        let came_from = self.replicas[replica].disk.inode(ino).came_from.clone();
+        let came_from = self.replicas[replica].disk.inode(ino).came_from.last().cloned();
         self.tell(Who::User(replica), || match (paths.first(), came_from) {
             (Some(path), _) => format!("{what} {path}: {content}"),
             (None, Some(path)) => format!("{what} the file that an agent took from {path}: {content}"),

@@ -2,8 +2,8 @@
 
 use futures_channel::{mpsc, oneshot};
 use futures_util::future::{BoxFuture, FutureExt as _};
-use gosync_plan::conflict::is_conflict_copy_of;
 use gosync_plan::RelPath;
+use gosync_plan::conflict::is_conflict_copy_of;
 
 use super::deletes::{Executed, Window};
 use crate::context::Context;
@@ -45,10 +45,17 @@ pub enum Effect {
     AdoptRoot(String),
     /// What one side still has of these is news for the other from now on.
     ForgetAncestors(Vec<RelPath>),
-    Receipt { draft: FlushReceipt, replies: Vec<oneshot::Sender<FlushReceipt>>, end: bool },
+    Receipt {
+        draft: FlushReceipt,
+        replies: Vec<oneshot::Sender<FlushReceipt>>,
+        end: bool,
+    },
     Conflicts(oneshot::Sender<Vec<ConflictCopy>>),
     TrashList(oneshot::Sender<Result<Vec<TrashItem>, CommandError>>),
-    TrashRestore { item: String, reply: oneshot::Sender<Result<String, CommandError>> },
+    TrashRestore {
+        item: String,
+        reply: oneshot::Sender<Result<String, CommandError>>,
+    },
 }
 
 pub enum Event {
@@ -60,17 +67,39 @@ pub enum Event {
     Recovered(Result<Box<Restarted>, Failure>),
     Probed(Result<Conditions, Failure>),
     Found(Found),
-    Swept { scope: Scope, swept: Box<Swept>, milliseconds: u64 },
+    Swept {
+        scope: Scope,
+        swept: Box<Swept>,
+        milliseconds: u64,
+    },
     Looked(Vec<Looked>),
-    Expanded { paths: Vec<RelPath>, unreadable: Vec<(String, String)> },
-    Ended { task: Box<Task>, outcome: Outcome },
-    Resolved { path: RelPath, outcome: Outcome },
-    Settled { entry: JournalEntry, outcome: Outcome },
-    Aborted { row: UploadRow, result: Result<(), Failure> },
+    Expanded {
+        paths: Vec<RelPath>,
+        unreadable: Vec<(String, String)>,
+    },
+    Ended {
+        task: Box<Task>,
+        outcome: Outcome,
+    },
+    Resolved {
+        path: RelPath,
+        outcome: Outcome,
+    },
+    Settled {
+        entry: JournalEntry,
+        outcome: Outcome,
+    },
+    Aborted {
+        row: UploadRow,
+        result: Result<(), Failure>,
+    },
     Applied(Result<(), StateError>),
     Totals(Result<(u64, u64), StateError>),
     Evicted(Result<(u64, u64), TreeError>),
-    BroughtBack { paths: Vec<RelPath>, lost: Vec<String> },
+    BroughtBack {
+        paths: Vec<RelPath>,
+        lost: Vec<String>,
+    },
     RootMended(Result<(), Failure>),
     Restored(RelPath),
     Answered,

@@ -3,10 +3,16 @@
 //! [`core`] decides (no I/O, no waiting); this module drives: it selects the next event, lets the core take a step, and
 //! runs the effects as futures whose ends are events again. Dropping the future at any moment is what a kill is.
 
+mod commands;
 mod core;
 mod deletes;
 mod dirty;
 mod effect;
+mod guards;
+mod looks;
+mod operations;
+mod start;
+mod sweeps;
 
 use std::future::{Future, poll_fn};
 use std::sync::Arc;

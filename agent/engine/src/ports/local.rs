@@ -7,8 +7,8 @@
 
 use std::fmt;
 
-use gosync_plan::facts::Special;
 use gosync_plan::Fingerprint;
+use gosync_plan::facts::Special;
 
 pub trait LocalTree: Send + Sync {
     /// Opens the root by its configured path anew and tells what stands there now. Errors: `NotFound` when it is gone.

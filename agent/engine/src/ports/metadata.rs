@@ -120,7 +120,10 @@ pub struct Cursor {
 
 #[derive(Clone, Debug, PartialEq)]
 pub enum Changes {
-    Next { rows: Vec<ChangeRow>, cursor: Option<Cursor> },
+    Next {
+        rows: Vec<ChangeRow>,
+        cursor: Option<Cursor>,
+    },
     /// Restored backup, failover, pruned past us, another epoch: compare everything.
     CursorLost,
 }

@@ -140,7 +140,9 @@ pub async fn the_same_version_again_writes_nothing(metadata: &dyn MetadataStore)
     same("the feed", next(metadata, store, None, 100).await?.0.len(), 2)
 }
 
-pub async fn the_same_version_seen_closer_only_fills_in_what_was_unknown(metadata: &dyn MetadataStore) -> Result<(), String> {
+pub async fn the_same_version_seen_closer_only_fills_in_what_was_unknown(
+    metadata: &dyn MetadataStore,
+) -> Result<(), String> {
     let store = store(metadata, "closer").await?;
     told(metadata.record(store, CLIENT, vec![put("f", "e1")]).await)?;
     let listed = row(metadata, store, "f").await?;
@@ -172,7 +174,8 @@ pub async fn the_same_version_seen_closer_only_fills_in_what_was_unknown(metadat
     };
     same("the row", &filled, &wanted)?;
     // What was known is not overwritten, and nothing is forgotten.
-    let vague = vec![closer(None, None, Some(ContentHash([2; 32])), Some(0)), closer(Some("v1"), Some("t2"), None, None)];
+    let vague =
+        vec![closer(None, None, Some(ContentHash([2; 32])), Some(0)), closer(Some("v1"), Some("t2"), None, None)];
     same("the head", told(metadata.record(store, CLIENT, vague).await)?, 1)?;
     same("the row as it was", row(metadata, store, "f").await?, wanted)
 }
@@ -189,7 +192,11 @@ pub async fn another_version_replaces_all_that_was_known(metadata: &dyn Metadata
     };
     told(metadata.record(store, CLIENT, vec![versioned("v1", Some(ContentHash([1; 32])))]).await)?;
     let first = row(metadata, store, "f").await?;
-    same("equal content, another version", told(metadata.record(store, CLIENT, vec![versioned("v2", None)]).await)?, 2)?;
+    same(
+        "equal content, another version",
+        told(metadata.record(store, CLIENT, vec![versioned("v2", None)]).await)?,
+        2,
+    )?;
     same("its content is unknown", row(metadata, store, "f").await?.checksum, None)?;
     same("another ETag", told(metadata.record(store, "replica-2", vec![put("f", "e2")]).await)?, 3)?;
     let found = row(metadata, store, "f").await?;
@@ -208,7 +215,8 @@ pub async fn another_version_replaces_all_that_was_known(metadata: &dyn Metadata
     };
     same("the row", found, wanted)?;
     let (changes, _) = next(metadata, store, None, 100).await?;
-    let told: Vec<_> = changes.iter().map(|change| (change.change_type, change.etag.as_str(), change.old_path.as_deref())).collect();
+    let told: Vec<_> =
+        changes.iter().map(|change| (change.change_type, change.etag.as_str(), change.old_path.as_deref())).collect();
     let wanted = vec![
         (ChangeType::Create, "e1", None),
         (ChangeType::Update, "e1", Some("/f")),
@@ -224,13 +232,23 @@ pub async fn a_delete_needs_the_etag_that_it_names(metadata: &dyn MetadataStore)
     same("the head", told(metadata.record(store, CLIENT, no_news).await)?, 2)?;
     holds("still there", !row(metadata, store, "f").await?.is_deleted)?;
     same("no row was made", told(metadata.file_by_key(store, "unknown").await)?, None)?;
-    same("the head", told(metadata.record(store, "replica-2", vec![delete("f", Some("e1")), delete("g", None)]).await)?, 4)?;
+    same(
+        "the head",
+        told(metadata.record(store, "replica-2", vec![delete("f", Some("e1")), delete("g", None)]).await)?,
+        4,
+    )?;
     let deleted = row(metadata, store, "f").await?;
     holds("deleted", deleted.is_deleted && deleted.deleted_ms.is_some())?;
     same("by whom and when", (deleted.updated_by.as_str(), deleted.seq), ("replica-2", 3))?;
-    same("deleted twice", told(metadata.record(store, CLIENT, vec![delete("f", Some("e1")), delete("g", None)]).await)?, 4)?;
+    same(
+        "deleted twice",
+        told(metadata.record(store, CLIENT, vec![delete("f", Some("e1")), delete("g", None)]).await)?,
+        4,
+    )?;
     let (changes, _) = next(metadata, store, None, 100).await?;
-    let last = changes.get(2).map(|change| (change.change_type, change.old_path.as_deref(), change.new_path.as_deref(), &*change.etag));
+    let last = changes
+        .get(2)
+        .map(|change| (change.change_type, change.old_path.as_deref(), change.new_path.as_deref(), &*change.etag));
     same("the change", last, Some((ChangeType::Delete, Some("/f"), None, "e1")))
 }
 
@@ -241,7 +259,11 @@ pub async fn a_key_that_comes_back_keeps_its_row(metadata: &dyn MetadataStore) -
     told(metadata.record(store, CLIENT, vec![delete("f", None)]).await)?;
     same("the same object once more", told(metadata.record(store, CLIENT, vec![put("f", "e1")]).await)?, 3)?;
     let back = row(metadata, store, "f").await?;
-    same("the row", (back.id, back.created_ms, back.is_deleted, back.deleted_ms), (first.id, first.created_ms, false, None))?;
+    same(
+        "the row",
+        (back.id, back.created_ms, back.is_deleted, back.deleted_ms),
+        (first.id, first.created_ms, false, None),
+    )?;
     same("its version", back.version, 3)?;
     let (changes, _) = next(metadata, store, None, 100).await?;
     let types: Vec<_> = changes.iter().map(|change| change.change_type).collect();
@@ -250,10 +272,12 @@ pub async fn a_key_that_comes_back_keeps_its_row(metadata: &dyn MetadataStore) -
 
 pub async fn several_changes_of_one_key_in_one_batch_all_happen(metadata: &dyn MetadataStore) -> Result<(), String> {
     let store = store(metadata, "several").await?;
-    let batch = vec![put("f", "e1"), put("a", "e1"), delete("f", Some("e1")), put("f", "e2"), put("f", "e2"), put("f", "e3")];
+    let batch =
+        vec![put("f", "e1"), put("a", "e1"), delete("f", Some("e1")), put("f", "e2"), put("f", "e2"), put("f", "e3")];
     same("the head", told(metadata.record(store, CLIENT, batch).await)?, 5)?;
     let (changes, _) = next(metadata, store, None, 100).await?;
-    let told: Vec<_> = changes.iter().map(|change| (change.s3_key.as_str(), change.change_type, change.etag.as_str())).collect();
+    let told: Vec<_> =
+        changes.iter().map(|change| (change.s3_key.as_str(), change.change_type, change.etag.as_str())).collect();
     let wanted = vec![
         ("a", ChangeType::Create, "e1"),
         ("f", ChangeType::Create, "e1"),
@@ -268,7 +292,11 @@ pub async fn several_changes_of_one_key_in_one_batch_all_happen(metadata: &dyn M
 
 pub async fn parents_exist_and_are_no_files(metadata: &dyn MetadataStore) -> Result<(), String> {
     let store = store(metadata, "parents").await?;
-    same("the head", told(metadata.record(store, CLIENT, vec![put("a/b/c", "e"), put("a/b/d", "e"), put("a", "e")]).await)?, 3)?;
+    same(
+        "the head",
+        told(metadata.record(store, CLIENT, vec![put("a/b/c", "e"), put("a/b/d", "e"), put("a", "e")]).await)?,
+        3,
+    )?;
     let child = row(metadata, store, "a/b/c").await?;
     let sibling = row(metadata, store, "a/b/d").await?;
     let folder = row(metadata, store, "a/b/").await?;
@@ -301,7 +329,9 @@ pub async fn a_folder_object_comes_and_goes_and_its_folder_stays(metadata: &dyn 
     same("totals", told(metadata.totals(store, "").await)?, (1, 1))
 }
 
-pub async fn files_are_listed_in_byte_order_below_their_prefix_only(metadata: &dyn MetadataStore) -> Result<(), String> {
+pub async fn files_are_listed_in_byte_order_below_their_prefix_only(
+    metadata: &dyn MetadataStore,
+) -> Result<(), String> {
     let store = store(metadata, "listed").await?;
     let sorted = ["B", "a-1", "a.x", "a/1", "a/2", "a0", "aa/1", "b", "\u{e9}", "\u{ffff}", "\u{1f600}"];
     told(metadata.record(store, CLIENT, sorted.iter().rev().map(|key| put(key, "e")).collect()).await)?;
@@ -339,12 +369,31 @@ pub async fn odd_keys_come_back_as_they_were(metadata: &dyn MetadataStore) -> Re
     let store = store(metadata, "odd").await?;
     // In byte order.
     let keys = [
-        "\0", "\0\0", "\u{1}", "\u{1}\u{1}", "\u{1}\u{2}", "\u{2}", " ", "%", "'\"\\", "//", "//x", "/x", "_", "a\nb", "nul\0/x", "\u{10ffff}",
+        "\0",
+        "\0\0",
+        "\u{1}",
+        "\u{1}\u{1}",
+        "\u{1}\u{2}",
+        "\u{2}",
+        " ",
+        "%",
+        "'\"\\",
+        "//",
+        "//x",
+        "/x",
+        "_",
+        "a\nb",
+        "nul\0/x",
+        "\u{10ffff}",
     ];
     holds("the table of this check is sorted", keys.is_sorted())?;
     let head = told(metadata.record(store, CLIENT, keys.iter().map(|key| put(key, "e")).collect()).await)?;
     same("the head", head, 16)?;
-    same("the head again", told(metadata.record(store, CLIENT, keys.iter().map(|key| put(key, "e")).collect()).await)?, 16)?;
+    same(
+        "the head again",
+        told(metadata.record(store, CLIENT, keys.iter().map(|key| put(key, "e")).collect()).await)?,
+        16,
+    )?;
     let (changes, _) = next(metadata, store, None, 100).await?;
     for (key, change) in keys.iter().zip(&changes) {
         same("the key of the change", change.s3_key.as_str(), *key)?;
@@ -501,7 +550,9 @@ pub async fn configurations_are_kept_by_name_and_client(metadata: &dyn MetadataS
         let found = told(metadata.sync_config(&row.name, &row.client_id).await)?;
         same("the row", found.as_ref(), Some(row))?;
     }
-    let ours = |rows: Vec<SyncConfigRow>| rows.into_iter().filter(|row| row.client_id.starts_with("configs-")).collect::<Vec<_>>();
+    let ours = |rows: Vec<SyncConfigRow>| {
+        rows.into_iter().filter(|row| row.client_id.starts_with("configs-")).collect::<Vec<_>>()
+    };
     same("all", ours(told(metadata.sync_configs().await)?), vec![later, another.clone()])?;
     told(metadata.drop_sync_config("docs", "configs-1").await)?;
     told(metadata.drop_sync_config("docs", "configs-3").await)?;
@@ -509,9 +560,12 @@ pub async fn configurations_are_kept_by_name_and_client(metadata: &dyn MetadataS
     same("dropped", told(metadata.sync_config("docs", "configs-1").await)?, None)
 }
 
-pub async fn a_lease_has_one_holder_and_each_new_one_a_higher_number(metadata: &dyn MetadataStore) -> Result<(), String> {
+pub async fn a_lease_has_one_holder_and_each_new_one_a_higher_number(
+    metadata: &dyn MetadataStore,
+) -> Result<(), String> {
     const HOUR: u64 = 3_600_000;
-    let take = async |holder: &'static str, milliseconds| told(metadata.lease("conformance", holder, milliseconds).await);
+    let take =
+        async |holder: &'static str, milliseconds| told(metadata.lease("conformance", holder, milliseconds).await);
     let Some(first) = take("a", HOUR).await? else { return Err("a free lease was refused".into()) };
     same("held by another", take("b", HOUR).await?, None)?;
     same("renewed", take("a", HOUR).await?, Some(first))?;

@@ -9,22 +9,56 @@ pub trait Observer: Send + Sync {
 /// Something that happened in one mirror.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Event {
-    Uploaded { path: RelPath, bytes: u64 },
-    Downloaded { path: RelPath, bytes: u64 },
-    DeletedObject { path: RelPath },
-    Trashed { path: RelPath },
+    Uploaded {
+        path: RelPath,
+        bytes: u64,
+    },
+    Downloaded {
+        path: RelPath,
+        bytes: u64,
+    },
+    DeletedObject {
+        path: RelPath,
+    },
+    Trashed {
+        path: RelPath,
+    },
     /// The local content of `path` was kept as `copy`.
-    Conflict { path: RelPath, copy: RelPath },
+    Conflict {
+        path: RelPath,
+        copy: RelPath,
+    },
     /// Both sides held the same content.
-    Recorded { path: RelPath },
-    Halted { reason: HaltReason, message: String },
-    HaltEnded { reason: HaltReason },
+    Recorded {
+        path: RelPath,
+    },
+    Halted {
+        reason: HaltReason,
+        message: String,
+    },
+    HaltEnded {
+        reason: HaltReason,
+    },
     /// A path is left alone for now.
-    Problem { path: RelPath, message: String },
+    Problem {
+        path: RelPath,
+        message: String,
+    },
     /// A look, request or commit failed; it is tried again.
-    Trouble { class: &'static str, message: String },
-    TroubleEnded { class: &'static str },
-    SweepEnded { complete: bool, milliseconds: u64, files: u64 },
+    Trouble {
+        class: &'static str,
+        message: String,
+    },
+    TroubleEnded {
+        class: &'static str,
+    },
+    SweepEnded {
+        complete: bool,
+        milliseconds: u64,
+        files: u64,
+    },
     WatchOverflow,
-    Hydrated { milliseconds: u64 },
+    Hydrated {
+        milliseconds: u64,
+    },
 }

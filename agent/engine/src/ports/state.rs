@@ -15,7 +15,11 @@ pub trait ReplicaState: Send + Sync {
     /// The ancestor of each path, in their order.
     async fn ancestors(&self, paths: &[RelPath]) -> Result<Vec<Option<Ancestor>>, StateError>;
     /// A page in byte order of the path, after `after`, at most `limit` rows.
-    async fn ancestors_after(&self, after: Option<&RelPath>, limit: usize) -> Result<Vec<(RelPath, Ancestor)>, StateError>;
+    async fn ancestors_after(
+        &self,
+        after: Option<&RelPath>,
+        limit: usize,
+    ) -> Result<Vec<(RelPath, Ancestor)>, StateError>;
     /// The same, but only paths below `folder`.
     async fn ancestors_below(
         &self,

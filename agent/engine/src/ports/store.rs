@@ -206,7 +206,12 @@ pub struct StoreError {
 
 impl StoreError {
     #[must_use]
-    pub fn new(kind: StoreErrorKind, operation: &'static str, key: impl Into<String>, message: impl Into<String>) -> Self {
+    pub fn new(
+        kind: StoreErrorKind,
+        operation: &'static str,
+        key: impl Into<String>,
+        message: impl Into<String>,
+    ) -> Self {
         Self { kind, operation, key: key.into(), message: message.into(), source: None }
     }
 
@@ -215,7 +220,11 @@ impl StoreError {
     pub fn outcome_unknown(&self) -> bool {
         matches!(
             self.kind,
-            StoreErrorKind::Transport | StoreErrorKind::Unavailable | StoreErrorKind::Throttled | StoreErrorKind::Corrupt | StoreErrorKind::NoSuchUpload
+            StoreErrorKind::Transport
+                | StoreErrorKind::Unavailable
+                | StoreErrorKind::Throttled
+                | StoreErrorKind::Corrupt
+                | StoreErrorKind::NoSuchUpload
         )
     }
 
@@ -224,7 +233,11 @@ impl StoreError {
     pub fn is_transient(&self) -> bool {
         matches!(
             self.kind,
-            StoreErrorKind::Transport | StoreErrorKind::Unavailable | StoreErrorKind::Throttled | StoreErrorKind::Conflict | StoreErrorKind::Corrupt
+            StoreErrorKind::Transport
+                | StoreErrorKind::Unavailable
+                | StoreErrorKind::Throttled
+                | StoreErrorKind::Conflict
+                | StoreErrorKind::Corrupt
         )
     }
 

@@ -35,7 +35,8 @@ async fn from_trash(context: &Context, path: &RelPath) -> Result<bool, String> {
     let wanted = path.as_str().to_owned();
     let item = context
         .local(move |tree| {
-            trash::list(tree).map(|items| items.into_iter().rev().find(|item| item.path == wanted).map(|item| item.item))
+            trash::list(tree)
+                .map(|items| items.into_iter().rev().find(|item| item.path == wanted).map(|item| item.item))
         })
         .await
         .map_err(|_| "the agent is stopping".to_owned())?
@@ -77,8 +78,7 @@ async fn fetch_version(context: &Context, path: &RelPath, deleted: &Generation) 
     let operation = context.ports.ids.nonce();
     let tmp = tmp_path(operation);
     let tmp_there = tmp.clone();
-    let file: std::sync::Arc<dyn TreeFile> =
-        context.local(move |tree| tree.create(&tmp_there, 0o600)).await??.into();
+    let file: std::sync::Arc<dyn TreeFile> = context.local(move |tree| tree.create(&tmp_there, 0o600)).await??.into();
     let mut offset = 0;
     while let Some(chunk) = body.chunk().await? {
         let (file, bytes) = (std::sync::Arc::clone(&file), chunk);

@@ -28,7 +28,10 @@ enum Settled {
     Over,
     Busy,
     /// An edit came to light and stands at this path now.
-    Kept { copy: RelPath, folders: Vec<String> },
+    Kept {
+        copy: RelPath,
+        folders: Vec<String>,
+    },
 }
 
 async fn settle_entry(context: &Context, entry: JournalEntry) -> Result<Outcome, Outcome> {
@@ -40,7 +43,8 @@ async fn settle_entry(context: &Context, entry: JournalEntry) -> Result<Outcome,
     let entry_there = entry.clone();
     let settled = context
         .local(move |tree| -> Result<Settled, TreeError> {
-            let free = |path: &RelPath| free_conflict_name(path, &tag, &prefix, |name| tree.stat(name.as_str()).is_ok());
+            let free =
+                |path: &RelPath| free_conflict_name(path, &tag, &prefix, |name| tree.stat(name.as_str()).is_ok());
             let entry = &entry_there;
             match &entry.kind {
                 JournalKind::Install { new, replaces: Some(expected), .. } => {

@@ -57,7 +57,8 @@ pub async fn download(
     let merged = merge(context, ancestor_mode, local_mode, &fetched.head);
     if planted::is(Planted::AncestorBeforeSync) {
         let fingerprint = fetched.file.stat()?.fingerprint;
-        let early = Ancestor { fingerprint, generation: generation.clone(), content: Some(content), nonce, open: false };
+        let early =
+            Ancestor { fingerprint, generation: generation.clone(), content: Some(content), nonce, open: false };
         write_ancestor(context, path, early, Vec::new()).await?;
     }
     let mut fingerprint = match replaces {
@@ -102,9 +103,14 @@ pub async fn conflict(
     let (path_there, tmp) = (path.clone(), fetched.tmp.clone());
     let kept = context
         .local(move |tree| -> Result<Kept, TreeError> {
-            let kept = keep_copy(tree, &path_there, local, copies_max, |taken| {
-                free_conflict_name(&path_there, &tag, &prefix, taken)
-            }, &conflict_family(&path_there, &prefix))?;
+            let kept = keep_copy(
+                tree,
+                &path_there,
+                local,
+                copies_max,
+                |taken| free_conflict_name(&path_there, &tag, &prefix, taken),
+                &conflict_family(&path_there, &prefix),
+            )?;
             if !matches!(kept, Kept::As { .. }) {
                 tree.unlink(&tmp)?;
             }
@@ -120,7 +126,9 @@ pub async fn conflict(
                 "held: there are {copies_max} conflict copies of it already; delete or rename some"
             )));
         }
-        Kept::NoName => return Err(Outcome::Problem("held: there is no room for the name of a conflict copy".to_owned())),
+        Kept::NoName => {
+            return Err(Outcome::Problem("held: there is no room for the name of a conflict copy".to_owned()));
+        }
     };
     // The copy's name is durable before the winner appears.
     durable(context, vec![Target::Content(copy.as_str().to_owned()), Target::Folder(parent(&copy))]).await??;
@@ -243,11 +251,7 @@ async fn put_in_place_over(
     let entry = JournalEntry {
         id: fetched.operation,
         path: path.clone(),
-        kind: JournalKind::Install {
-            new: fetched.digests.blake3,
-            remote: remote.clone(),
-            replaces: Some(displaced),
-        },
+        kind: JournalKind::Install { new: fetched.digests.blake3, remote: remote.clone(), replaces: Some(displaced) },
         began_ms: context.utc_ms(),
     };
     context.record(vec![StateChange::Begin(entry.clone())], Vec::new()).await?;
@@ -403,7 +407,8 @@ async fn fetch_large(context: &Context, task: &Task, remote: &Generation) -> Res
         .await;
     let digests = match fetched {
         Ok(_) => {
-            let (tmp_there, file_there, finishing) = (tmp.clone(), Arc::clone(&file), Finishing::of(task, context, &head));
+            let (tmp_there, file_there, finishing) =
+                (tmp.clone(), Arc::clone(&file), Finishing::of(task, context, &head));
             let read = context
                 .local(move |tree| {
                     finishing.apply(&*file_there)?;
@@ -451,12 +456,8 @@ async fn fetch_range_once(
     file: &Arc<dyn TreeFile>,
 ) -> Result<(), Outcome> {
     let _permit = context.shared.parts.acquire().await;
-    let request = GetRequest {
-        key: key.to_owned(),
-        etag: Some(etag.to_owned()),
-        version_id: None,
-        range: Some(range.clone()),
-    };
+    let request =
+        GetRequest { key: key.to_owned(), etag: Some(etag.to_owned()), version_id: None, range: Some(range.clone()) };
     let mut body = context.ports.store.get(request).await?;
     let mut offset = range.start;
     let mut gathered = BytesMut::new();

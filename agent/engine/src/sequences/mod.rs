@@ -75,9 +75,10 @@ fn of_tree_error(error: TreeError) -> Outcome {
 fn of_store_error(error: StoreError) -> Outcome {
     match error.kind {
         StoreErrorKind::PreconditionFailed | StoreErrorKind::Conflict | StoreErrorKind::NotFound => Outcome::Again,
-        StoreErrorKind::Denied | StoreErrorKind::Unreadable | StoreErrorKind::Invalid | StoreErrorKind::NotImplemented => {
-            Outcome::Problem(describe(&error))
-        }
+        StoreErrorKind::Denied
+        | StoreErrorKind::Unreadable
+        | StoreErrorKind::Invalid
+        | StoreErrorKind::NotImplemented => Outcome::Problem(describe(&error)),
         _ => Outcome::Failed(Failure::Store(error)),
     }
 }
@@ -201,9 +202,7 @@ async fn apply_mode(
 
 async fn forget(context: &Context, path: &RelPath) -> Result<Outcome, Outcome> {
     let key = context.config.prefix.key(path);
-    context
-        .record(vec![StateChange::DropAncestor(path.clone())], vec![FileChange::Delete { key, etag: None }])
-        .await?;
+    context.record(vec![StateChange::DropAncestor(path.clone())], vec![FileChange::Delete { key, etag: None }]).await?;
     Ok(Outcome::Done { events: Vec::new(), look_at: Vec::new() })
 }
 

@@ -12,19 +12,17 @@ use crate::ports::{Lease, LocalTree, TreeError, TreeErrorKind, TreeFile};
 /// What placing came to.
 pub enum Placed {
     /// The new file's fingerprint, and the folders whose names have to be made durable.
-    InPlace { fingerprint: Fingerprint, folders: Vec<String> },
+    InPlace {
+        fingerprint: Fingerprint,
+        folders: Vec<String>,
+    },
     /// Not what was planned stands there; the temp file is gone.
     Again,
     Busy,
 }
 
 /// Puts `tmp` at `path`, where nothing stands. `written` is the temp file, still open.
-pub fn place_new(
-    tree: &dyn LocalTree,
-    tmp: &str,
-    written: &dyn TreeFile,
-    path: &RelPath,
-) -> Result<Placed, TreeError> {
+pub fn place_new(tree: &dyn LocalTree, tmp: &str, written: &dyn TreeFile, path: &RelPath) -> Result<Placed, TreeError> {
     let before = written.stat()?.fingerprint;
     let mut folders = make_folders(tree, path)?;
     let renamed = match tree.rename_new(tmp, path.as_str()) {

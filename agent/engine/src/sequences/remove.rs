@@ -14,7 +14,7 @@ use crate::ports::local::Kind;
 use crate::ports::metadata::FileChange;
 use crate::ports::observer::Event;
 use crate::ports::state::{Displaced, JournalEntry, JournalKind, StateChange};
-use crate::ports::store::Condition;
+use crate::ports::store::{Condition, ListRequest};
 use crate::ports::{Lease, LocalTree, StoreErrorKind, TreeError};
 
 /// The file was deleted: deletes the object, this generation of it.
@@ -43,7 +43,10 @@ pub async fn delete_object(context: &Context, task: &Task, remote: Generation) -
         Err(error) if error.kind == StoreErrorKind::Killed => Err(Outcome::Failed(Failure::Killed)),
         Err(error)
             if error.outcome_unknown()
-                || matches!(error.kind, StoreErrorKind::PreconditionFailed | StoreErrorKind::Conflict | StoreErrorKind::NotFound) =>
+                || matches!(
+                    error.kind,
+                    StoreErrorKind::PreconditionFailed | StoreErrorKind::Conflict | StoreErrorKind::NotFound
+                ) =>
         {
             Err(finish_unresolved_delete(context, entry).await)
         }
@@ -103,12 +106,7 @@ pub fn root_is_ours(tree: &dyn LocalTree) -> bool {
 /// The object was deleted: moves the file to the trash.
 pub async fn trash_local(context: &Context, task: &Task, local: Fingerprint) -> Result<Outcome, Outcome> {
     let path = task.path().clone();
-    // Fresh proof: the listing is a while ago.
-    match head_entry(context, &path).await? {
-        RemoteEntry::Absent => {}
-        RemoteEntry::Object(_) | RemoteEntry::Presumed => return Err(Outcome::Again),
-        RemoteEntry::Unknown(why) => return Err(Outcome::Problem(why)),
-    }
+    prove_object_gone(context, &path).await?;
     let id = context.ports.ids.nonce();
     let name = TrashName::new(&context.utc_date(), &path, id);
     let expects = Displaced {
@@ -158,6 +156,22 @@ pub async fn trash_local(context: &Context, task: &Task, local: Fingerprint) -> 
     Ok(Outcome::done(Event::Trashed { path }))
 }
 
+/// A fresh proof, for the listing is a while ago: a page that doesn't list the key, and HEAD 404. Neither is enough by
+/// itself: 404 is also the answer for a bucket that is gone, and a listing may hide what is there.
+async fn prove_object_gone(context: &Context, path: &RelPath) -> Result<(), Outcome> {
+    let key = context.config.prefix.key(path);
+    let request = ListRequest { prefix: key.clone(), page_keys_max: 1, ..ListRequest::default() };
+    let page = context.ports.store.list(request).await?;
+    if page.objects.iter().any(|object| object.key == key) {
+        return Err(Outcome::Again);
+    }
+    match head_entry(context, path).await? {
+        RemoteEntry::Absent => Ok(()),
+        RemoteEntry::Object(_) | RemoteEntry::Presumed => Err(Outcome::Again),
+        RemoteEntry::Unknown(why) => Err(Outcome::Problem(why)),
+    }
+}
+
 enum Moved {
     To(String),
     Again,
@@ -202,7 +216,9 @@ pub async fn move_aside(context: &Context, task: &Task, local: Fingerprint) -> R
         .await??;
     let copy = match moved {
         None => return Err(Outcome::Again),
-        Some(None) => return Err(Outcome::Problem("held: there is no room for the name of a conflict copy".to_owned())),
+        Some(None) => {
+            return Err(Outcome::Problem("held: there is no room for the name of a conflict copy".to_owned()));
+        }
         Some(Some(copy)) => copy,
     };
     durable(context, vec![Target::Folder(parent(&path))]).await??;

@@ -106,11 +106,8 @@ pub async fn restore_marker(context: &Context, halt: String) -> Result<(), Failu
 
 /// Takes what stands there now as a first run: everything known of the other root is forgotten, nothing is deleted.
 pub async fn adopt_root(context: &Context, halt: String) -> Result<(), Failure> {
-    let forget = vec![
-        StateChange::DropAllAncestors,
-        StateChange::DropNote(NOTE_VOLUME.to_owned()),
-        StateChange::DropHalt(halt),
-    ];
+    let forget =
+        vec![StateChange::DropAllAncestors, StateChange::DropNote(NOTE_VOLUME.to_owned()), StateChange::DropHalt(halt)];
     context.ports.state.apply(forget).await?;
     Ok(())
 }
@@ -122,9 +119,7 @@ async fn any_file_present(context: &Context) -> Result<bool, Failure> {
         let rows = context.ports.state.ancestors_after(after.as_ref(), PAGE_ROWS).await?;
         let Some((last, _)) = rows.last() else { return Ok(false) };
         after = Some(last.clone());
-        let present = context
-            .local(move |tree| rows.iter().any(|(path, _)| tree.stat(path.as_str()).is_ok()))
-            .await?;
+        let present = context.local(move |tree| rows.iter().any(|(path, _)| tree.stat(path.as_str()).is_ok())).await?;
         if present {
             return Ok(true);
         }
@@ -148,8 +143,12 @@ fn look_at_root(tree: &dyn LocalTree) -> Result<Seen, TreeError> {
     };
     let mut bytes = vec![0; MARKER_BYTES_MAX];
     let read = super::read::read_full(&*file, 0, &mut bytes)?;
-    let marker = serde_json::from_slice(&bytes[..read])
-        .unwrap_or_else(|_| Marker { uuid: "unreadable".into(), created: "".into(), mirror: "".into(), remote: "".into() });
+    let marker = serde_json::from_slice(&bytes[..read]).unwrap_or_else(|_| Marker {
+        uuid: "unreadable".into(),
+        created: "".into(),
+        mirror: "".into(),
+        remote: "".into(),
+    });
     Ok(Seen::Root(facts, Some(marker)))
 }
 
@@ -160,12 +159,7 @@ async fn make_marker(context: &Context, remote: &str) -> Result<Marker, Failure>
 async fn write_marker(context: &Context, uuid: String, remote: &str) -> Result<Marker, Failure> {
     let seconds = context.ports.clock.utc_ns().div_euclid(1_000_000_000);
     let created = jiff::Timestamp::from_second(seconds).map(|time| time.to_string()).unwrap_or_default();
-    let marker = Marker {
-        uuid,
-        created,
-        mirror: context.config.name.clone(),
-        remote: remote.to_owned(),
-    };
+    let marker = Marker { uuid, created, mirror: context.config.name.clone(), remote: remote.to_owned() };
     let text = serde_json::to_vec_pretty(&marker).unwrap_or_default();
     context
         .local(move |tree| -> Result<(), TreeError> {

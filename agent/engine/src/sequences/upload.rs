@@ -9,7 +9,7 @@ use bytes::Bytes;
 use futures_util::stream::{self, StreamExt as _, TryStreamExt as _};
 use gosync_plan::decide::ExpectRemote;
 use gosync_plan::identity::{Identity, same_as_generation};
-use gosync_plan::{Ancestor, Digests, Fingerprint, Generation, Nonce, RelPath};
+use gosync_plan::{Ancestor, Digests, Fingerprint, Generation, Nonce};
 use md5::{Digest as _, Md5};
 
 use super::read::{Large, Reading, Small, end, hash_large, read_full, read_small};
@@ -128,7 +128,8 @@ impl Sending<'_> {
         let key_here = key.as_str();
         let sent = stream::iter(self.parts.iter().copied().enumerate())
             .map(|(index, hash)| {
-                let held = held.iter().find(|(number, _, _)| *number as usize == index + 1).map(|(_, etag, _)| etag.clone());
+                let held =
+                    held.iter().find(|(number, _, _)| *number as usize == index + 1).map(|(_, etag, _)| etag.clone());
                 async move {
                     let number = u32::try_from(index + 1).unwrap_or(u32::MAX);
                     if let Some(etag) = held {
@@ -361,7 +362,10 @@ async fn conclude(
         Err(error) if error.kind == StoreErrorKind::Killed => Err(Outcome::Failed(Failure::Killed)),
         Err(error) => {
             let refused = !error.outcome_unknown()
-                && !matches!(error.kind, StoreErrorKind::PreconditionFailed | StoreErrorKind::Conflict | StoreErrorKind::NotFound);
+                && !matches!(
+                    error.kind,
+                    StoreErrorKind::PreconditionFailed | StoreErrorKind::Conflict | StoreErrorKind::NotFound
+                );
             if refused {
                 context.record(vec![StateChange::End(entry.id)], Vec::new()).await?;
                 return Err(error.into());
@@ -381,13 +385,10 @@ async fn conclude(
 
 async fn acknowledged(context: &Context, entry: &JournalEntry, generation: Generation) -> Result<Outcome, Outcome> {
     let JournalKind::Upload { digests, local, open, .. } = &entry.kind else { return Err(Outcome::Again) };
-    let ancestor = Ancestor {
-        fingerprint: *local,
-        generation,
-        content: Some(digests.blake3),
-        nonce: Some(entry.id),
-        open: *open,
-    };
+    // A reply to a completed upload tells no size.
+    let generation = Generation { size: digests.size, ..generation };
+    let ancestor =
+        Ancestor { fingerprint: *local, generation, content: Some(digests.blake3), nonce: Some(entry.id), open: *open };
     write_ancestor(context, &entry.path, ancestor, vec![StateChange::End(entry.id)]).await?;
     Ok(Outcome::done(Event::Uploaded { path: entry.path.clone(), bytes: digests.size }))
 }
@@ -412,7 +413,7 @@ pub async fn resolve(
         Identity::Differs => Ok(None),
         // The headers are ours, and nothing that the store computed tells: read it.
         Identity::Unknown(_) => {
-            let same = content_hash(context, &entry.path, &key, &head.generation).await? == Some(digests.blake3);
+            let same = content_hash(context, &key, &head.generation).await? == Some(digests.blake3);
             Ok(same.then_some(head.generation))
         }
     }
@@ -436,11 +437,11 @@ pub async fn head_patiently(context: &Context, key: &str) -> Result<Option<crate
 /// Reads the object through; `None` when it is another one by now.
 async fn content_hash(
     context: &Context,
-    _path: &RelPath,
     key: &str,
     generation: &Generation,
 ) -> Result<Option<gosync_plan::ContentHash>, Failure> {
-    let request = GetRequest { key: key.to_owned(), etag: Some(generation.etag.clone()), version_id: None, range: None };
+    let request =
+        GetRequest { key: key.to_owned(), etag: Some(generation.etag.clone()), version_id: None, range: None };
     let mut body = match context.ports.store.get(request).await {
         Ok(body) => body,
         Err(error) if matches!(error.kind, StoreErrorKind::PreconditionFailed | StoreErrorKind::NotFound) => {

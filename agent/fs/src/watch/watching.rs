@@ -49,12 +49,44 @@ impl Queue {
     }
 }
 
+/// Notify's watcher. Dropping it waits until its thread has ended and the kernel has all its watches back: those that
+/// come after it would count twice against the limit otherwise.
+struct Notifier {
+    /// `None` only while it is dropped.
+    watcher: Option<INotifyWatcher>,
+    ended: Receiver<()>,
+}
+
+impl Notifier {
+    fn new(queue: &Arc<Queue>) -> notify::Result<Self> {
+        let queue = Arc::clone(queue);
+        // Dropped with the handler, which goes after the kernel's instance.
+        let (alive, ended) = channel();
+        let handler = move |notified| {
+            let _ = &alive;
+            queue.push(notified);
+        };
+        Ok(Self { watcher: Some(INotifyWatcher::new(handler, Config::default())?), ended })
+    }
+
+    fn watch(&mut self, folder: &Path) -> notify::Result<()> {
+        self.watcher.as_mut().map_or(Ok(()), |watcher| watcher.watch(folder, RecursiveMode::NonRecursive))
+    }
+}
+
+impl Drop for Notifier {
+    fn drop(&mut self) {
+        self.watcher = None;
+        let _ = self.ended.recv();
+    }
+}
+
 pub(super) struct Watching<S> {
     root: PathBuf,
     /// Opened once: reads the folders of the root that was there at the start.
     tree: DiskTree,
     /// `None` when the kernel gave no new one after an overflow.
-    notify: Option<INotifyWatcher>,
+    notify: Option<Notifier>,
     queue: Arc<Queue>,
     messages: Receiver<Message>,
     /// Folders that could not be watched (no permission to read them): tried again when their mode changes.
@@ -88,7 +120,7 @@ impl<S: Fn(WatchEvent)> Watching<S> {
             overflowed: AtomicBool::new(false),
         });
         let notify =
-            notifier(&queue).map_err(|error| refused(WatchErrorKind::LimitReached, &root, Some(error.into())))?;
+            Notifier::new(&queue).map_err(|error| refused(WatchErrorKind::LimitReached, &root, Some(error.into())))?;
         let mut watching = Self {
             root,
             tree,
@@ -185,9 +217,10 @@ impl<S: Fn(WatchEvent)> Watching<S> {
                 false
             }
             EventKind::Create(CreateKind::Folder) => true,
-            EventKind::Modify(ModifyKind::Name(side)) => {
+            EventKind::Modify(ModifyKind::Name(_)) => {
                 told(WatchEvent::Renamed);
-                *side == RenameMode::To && self.tree.stat(path).is_ok_and(|found| found.kind == Kind::Folder)
+                // The old name as well: when two folders are exchanged, each name is both.
+                self.tree.stat(path).is_ok_and(|found| found.kind == Kind::Folder)
             }
             EventKind::Modify(ModifyKind::Metadata(_)) => {
                 told(WatchEvent::Changed);
@@ -215,7 +248,7 @@ impl<S: Fn(WatchEvent)> Watching<S> {
         let mut folders = vec![folder.to_owned()];
         while let Some(folder) = folders.pop() {
             self.unwatched.remove(&folder);
-            if let Err(error) = notify.watch(&absolute(&self.root, &folder), RecursiveMode::NonRecursive) {
+            if let Err(error) = notify.watch(&absolute(&self.root, &folder)) {
                 match error.kind {
                     ErrorKind::MaxFilesWatch => return self.limit(),
                     // Gone meanwhile.
@@ -253,7 +286,7 @@ impl<S: Fn(WatchEvent)> Watching<S> {
         self.queue.overflowed.store(false, Ordering::Release);
         self.unwatched.clear();
         self.limit_reached = false;
-        match notifier(&self.queue) {
+        match Notifier::new(&self.queue) {
             Ok(notify) => {
                 self.notify = Some(notify);
                 self.cover("");
@@ -268,11 +301,6 @@ impl<S: Fn(WatchEvent)> Watching<S> {
             (self.sink)(WatchEvent::LimitReached);
         }
     }
-}
-
-fn notifier(queue: &Arc<Queue>) -> notify::Result<INotifyWatcher> {
-    let queue = Arc::clone(queue);
-    INotifyWatcher::new(move |notified| queue.push(notified), Config::default())
 }
 
 fn refused(kind: WatchErrorKind, root: &Path, source: Option<Box<dyn std::error::Error + Send + Sync>>) -> WatchError {
@@ -303,4 +331,60 @@ fn place<'a>(root: &Path, path: &'a Path) -> Place<'a> {
         }
     }
     Place::NotOurs
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests may stop at the first surprise")]
+
+    use std::cell::RefCell;
+    use std::ffi::OsStr;
+    use std::os::unix::ffi::OsStrExt;
+
+    use notify::event::Flag;
+    use notify::{Error, Event};
+
+    use super::*;
+
+    /// What is told when `notified` comes.
+    fn told_of(notified: notify::Result<Event>) -> Vec<WatchEvent> {
+        let place = tempfile::tempdir().unwrap();
+        let told = RefCell::new(Vec::new());
+        let sink = |event| told.borrow_mut().push(event);
+        Watching::begin(place.path().to_owned(), sink, WatchOptions::default()).unwrap().take(notified);
+        told.into_inner()
+    }
+
+    #[test]
+    fn events_that_the_kernel_dropped_are_an_overflow() {
+        // As notify tells it: without a path.
+        assert_eq!(told_of(Ok(Event::new(EventKind::Other).set_flag(Flag::Rescan))), [WatchEvent::Overflow]);
+        assert_eq!(told_of(Err(Error::io(std::io::ErrorKind::Other.into()))), [WatchEvent::Overflow]);
+    }
+
+    #[test]
+    fn watches_that_the_kernel_refused_are_a_limit() {
+        assert_eq!(told_of(Err(Error::new(ErrorKind::MaxFilesWatch))), [WatchEvent::LimitReached]);
+    }
+
+    #[test]
+    fn a_path_is_told_from_the_root_on() {
+        let root = Path::new("/the/root");
+        let unspeakable = |bytes: &'static [u8]| Path::new(OsStr::from_bytes(bytes));
+        for (path, expected) in [
+            (Path::new("/the/root"), Place::Inside("")),
+            (Path::new("/the/root/a/b"), Place::Inside("a/b")),
+            (Path::new("/the/root/.gosync-not"), Place::Inside(".gosync-not")),
+            (Path::new("/the/root/a/.gosync"), Place::Inside("a/.gosync")),
+            (Path::new("/the/root/.gosync"), Place::NotOurs),
+            (Path::new("/the/root/.gosync/tmp/x"), Place::NotOurs),
+            (Path::new("/the/roots"), Place::NotOurs),
+            (Path::new("/the"), Place::NotOurs),
+            (unspeakable(b"/the/root/a/\xff"), Place::Unspeakable("a")),
+            (unspeakable(b"/the/root/a/\xff/b/c"), Place::Unspeakable("a")),
+            (unspeakable(b"/the/root/\xff"), Place::Unspeakable("")),
+        ] {
+            assert_eq!(place(root, path), expected, "{}", path.display());
+        }
+    }
 }

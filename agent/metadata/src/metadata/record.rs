@@ -11,7 +11,7 @@ use serde::Serialize;
 use sqlx::sqlite::{SqliteConnection, SqliteRow};
 use sqlx::{query, query_scalar};
 
-use super::rows;
+use super::rows::{self, select_files};
 use crate::text::{STATEMENT_ROWS_MAX, json, spell};
 
 /// Returns the head of the feed afterwards.
@@ -35,21 +35,25 @@ pub(super) async fn record(
     let mut known = HashMap::with_capacity(keys.len());
     for keys in keys.chunks(STATEMENT_ROWS_MAX) {
         let keys: Vec<_> = keys.iter().map(|key| spell(key)).collect();
-        let found = query(
-            "SELECT id, store_id, s3_key, size, modified_time, created_time, etag, version_id, last_modified, checksum, \
-                    mime_type, mode, is_directory, parent_id, version, is_deleted, deleted_at, seq, updated_by \
-             FROM json_each($2) AS wanted CROSS JOIN files ON store_id = $1 AND s3_key = wanted.value",
-        )
-        .bind(store)
-        .bind(json(&keys)?)
-        .try_map(|row: SqliteRow| rows::file(&row))
-        .fetch_all(&mut *connection)
-        .await?;
+        let found = query(select_files!("WHERE store_id = $1 AND s3_key IN (SELECT value FROM jsonb_each($2))"))
+            .bind(store)
+            .bind(json(&keys)?)
+            .try_map(|row: SqliteRow| rows::file(&row))
+            .fetch_all(&mut *connection)
+            .await?;
         known.extend(found.into_iter().map(|row| (row.s3_key.clone(), row)));
     }
 
-    let mut batch =
-        Batch { store, client, now_ms, head: head.cast_unsigned(), last_id, known, touched: BTreeSet::new(), changes: Vec::new() };
+    let mut batch = Batch {
+        store,
+        client,
+        now_ms,
+        head: head.cast_unsigned(),
+        last_id,
+        known,
+        touched: BTreeSet::new(),
+        changes: Vec::new(),
+    };
     let mut in_order: Vec<&FileChange> = changes.iter().collect();
     in_order.sort_by_key(|change| key_of(change)); // stable: changes of one key keep their order
     for change in in_order {
@@ -240,7 +244,7 @@ impl Batch<'_> {
 }
 
 fn holds_object(row: &FileRow) -> bool {
-    !row.is_deleted && !(row.is_directory && row.etag.is_empty())
+    !(row.is_deleted || row.is_directory && row.etag.is_empty())
 }
 
 fn generation_of(row: &FileRow) -> Generation {
@@ -261,7 +265,7 @@ const PUT_FILES: &str = "\
            value ->> '$[0].mime_type', value ->> '$[0].mode', value ->> '$[0].is_directory', \
            value ->> '$[0].parent_id', value ->> '$[0].version', value ->> '$[0].is_deleted', \
            value ->> '$[0].deleted_ms', value ->> '$[0].seq', value ->> '$[0].updated_by' \
-    FROM json_each($1) WHERE true \
+    FROM jsonb_each($1) WHERE true \
     ON CONFLICT (id) DO UPDATE SET \
         size = excluded.size, modified_time = excluded.modified_time, etag = excluded.etag, \
         version_id = excluded.version_id, last_modified = excluded.last_modified, checksum = excluded.checksum, \
@@ -281,7 +285,7 @@ const ADD_CHANGES: &str = "\
            CASE WHEN value ->> 3 <> 'CREATE' THEN '/' || (value ->> 2) END, \
            CASE WHEN value ->> 3 <> 'DELETE' THEN '/' || (value ->> 2) END, \
            value ->> 4, value ->> 5 \
-    FROM json_each($4)";
+    FROM jsonb_each($4)";
 
 /// In the order of [`ADD_CHANGES`].
 fn change_columns(change: &NewChange) -> impl Serialize + '_ {

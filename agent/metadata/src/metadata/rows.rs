@@ -11,7 +11,20 @@ pub(super) fn unsigned(row: &SqliteRow, column: usize) -> Result<u64, sqlx::Erro
     row.try_get::<i64, _>(column).map(i64::cast_unsigned)
 }
 
-/// The columns in the order of the table.
+/// The statement whose rows [`file`] reads.
+macro_rules! select_files {
+    ($condition:literal) => {
+        concat!(
+            "SELECT id, store_id, s3_key, size, modified_time, created_time, etag, version_id, last_modified, checksum, \
+                    mime_type, mode, is_directory, parent_id, version, is_deleted, deleted_at, seq, updated_by \
+             FROM files ",
+            $condition
+        )
+    };
+}
+pub(super) use select_files;
+
+/// A row of [`select_files!`].
 pub(super) fn file(row: &SqliteRow) -> Result<FileRow, sqlx::Error> {
     let s3_key = unspell(row.try_get(2)?);
     let checksum: Option<&[u8]> = row.try_get(9)?;

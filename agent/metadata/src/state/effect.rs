@@ -3,10 +3,11 @@
 //! Of several changes to one row only the last is written. The number of statements depends on the number of rows, not
 //! on how many changes or calls they came in.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use gosync_engine::ports::state::{HaltRow, JournalEntry, StateChange, UploadRow};
-use gosync_plan::{Ancestor, Nonce, RelPath};
+use gosync_plan::Ancestor;
 use serde::Serialize;
 use sqlx::query;
 use sqlx::sqlite::SqliteConnection;
@@ -14,84 +15,115 @@ use sqlx::sqlite::SqliteConnection;
 use crate::text::{STATEMENT_ROWS_MAX, json};
 
 /// By key: the row to be put, or `None` for one to be dropped.
+type Net<'a, V> = BTreeMap<Cow<'a, str>, Option<&'a V>>;
+
 #[derive(Default)]
 pub(super) struct NetEffect<'a> {
     drop_all_ancestors: bool,
-    ancestors: BTreeMap<&'a RelPath, Option<&'a Ancestor>>,
-    journal: BTreeMap<Nonce, Option<&'a JournalEntry>>,
-    uploads: BTreeMap<&'a str, Option<&'a UploadRow>>,
-    halts: BTreeMap<&'a str, Option<&'a HaltRow>>,
-    notes: BTreeMap<&'a str, Option<&'a str>>,
+    ancestors: Net<'a, Ancestor>,
+    journal: Net<'a, JournalEntry>,
+    uploads: Net<'a, UploadRow>,
+    halts: Net<'a, HaltRow>,
+    notes: Net<'a, String>,
 }
 
 impl<'a> NetEffect<'a> {
     pub(super) fn of(changes: impl IntoIterator<Item = &'a StateChange>) -> Self {
         let mut net = Self::default();
         for change in changes {
-            match change {
-                StateChange::PutAncestor(path, ancestor) => drop(net.ancestors.insert(path, Some(ancestor))),
-                StateChange::DropAncestor(path) => drop(net.ancestors.insert(path, None)),
-                StateChange::DropAllAncestors => {
-                    net.drop_all_ancestors = true;
-                    net.ancestors.clear();
-                }
-                StateChange::Begin(entry) => drop(net.journal.insert(entry.id, Some(entry))),
-                StateChange::End(id) => drop(net.journal.insert(*id, None)),
-                StateChange::PutUpload(row) => drop(net.uploads.insert(&row.upload, Some(row))),
-                StateChange::DropUpload(upload) => drop(net.uploads.insert(upload, None)),
-                StateChange::PutHalt(row) => drop(net.halts.insert(&row.id, Some(row))),
-                StateChange::DropHalt(id) => drop(net.halts.insert(id, None)),
-                StateChange::PutNote(name, value) => drop(net.notes.insert(name, Some(value))),
-                StateChange::DropNote(name) => drop(net.notes.insert(name, None)),
-            }
+            net.add(change);
         }
         net
+    }
+
+    fn add(&mut self, change: &'a StateChange) {
+        match change {
+            StateChange::PutAncestor(path, ancestor) => set(&mut self.ancestors, path.as_str(), Some(ancestor)),
+            StateChange::DropAncestor(path) => set(&mut self.ancestors, path.as_str(), None),
+            StateChange::DropAllAncestors => {
+                self.drop_all_ancestors = true;
+                self.ancestors.clear();
+            }
+            StateChange::Begin(entry) => set(&mut self.journal, entry.id.to_hex(), Some(entry)),
+            StateChange::End(id) => set(&mut self.journal, id.to_hex(), None),
+            StateChange::PutUpload(row) => set(&mut self.uploads, &row.upload, Some(row)),
+            StateChange::DropUpload(upload) => set(&mut self.uploads, upload, None),
+            StateChange::PutHalt(row) => set(&mut self.halts, &row.id, Some(row)),
+            StateChange::DropHalt(id) => set(&mut self.halts, id, None),
+            StateChange::PutNote(name, value) => set(&mut self.notes, name, Some(value)),
+            StateChange::DropNote(name) => set(&mut self.notes, name, None),
+        }
     }
 
     pub(super) async fn write(&self, connection: &mut SqliteConnection) -> Result<(), sqlx::Error> {
         if self.drop_all_ancestors {
             query("DELETE FROM ancestor").execute(&mut *connection).await?;
         }
-        let (put, dropped) = split(&self.ancestors, ancestor_columns);
-        send(connection, "DELETE FROM ancestor WHERE path IN (SELECT value FROM json_each($1))", &dropped).await?;
-        send(connection, PUT_ANCESTORS, &put).await?;
-
-        let (put, dropped) = split_entries(self.journal.iter().map(|(id, entry)| (id.to_hex(), *entry)))?;
-        send(connection, "DELETE FROM operations WHERE id IN (SELECT value FROM json_each($1))", &dropped).await?;
-        send(
+        write_table(
             connection,
-            "INSERT OR REPLACE INTO operations (id, entry) SELECT value ->> 0, value ->> 1 FROM json_each($1)",
-            &put,
+            &self.ancestors,
+            "DELETE FROM ancestor WHERE path IN (SELECT value FROM jsonb_each($1))",
+            PUT_ANCESTORS,
+            ancestor_columns,
         )
         .await?;
-
-        let (put, dropped) = split_entries(self.uploads.iter().map(|(upload, row)| (*upload, *row)))?;
-        send(connection, "DELETE FROM uploads WHERE upload IN (SELECT value FROM json_each($1))", &dropped).await?;
-        send(
+        write_table(
             connection,
-            "INSERT OR REPLACE INTO uploads (upload, entry) SELECT value ->> 0, value ->> 1 FROM json_each($1)",
-            &put,
+            &self.journal,
+            "DELETE FROM operations WHERE id IN (SELECT value FROM jsonb_each($1))",
+            "INSERT OR REPLACE INTO operations (id, entry) SELECT value ->> 0, value ->> 1 FROM jsonb_each($1)",
+            |id, entry| (id, entry),
         )
         .await?;
-
-        let (put, dropped) = split_entries(self.halts.iter().map(|(id, row)| (*id, *row)))?;
-        send(connection, "DELETE FROM halts WHERE id IN (SELECT value FROM json_each($1))", &dropped).await?;
-        send(
+        write_table(
             connection,
-            "INSERT OR REPLACE INTO halts (id, entry) SELECT value ->> 0, value ->> 1 FROM json_each($1)",
-            &put,
+            &self.uploads,
+            "DELETE FROM uploads WHERE upload IN (SELECT value FROM jsonb_each($1))",
+            "INSERT OR REPLACE INTO uploads (upload, entry) SELECT value ->> 0, value ->> 1 FROM jsonb_each($1)",
+            |upload, row| (upload, row),
         )
         .await?;
-
-        let (put, dropped) = split(&self.notes, |name, value| (*name, *value));
-        send(connection, "DELETE FROM notes WHERE name IN (SELECT value FROM json_each($1))", &dropped).await?;
-        send(
+        write_table(
             connection,
-            "INSERT OR REPLACE INTO notes (name, value) SELECT value ->> 0, value ->> 1 FROM json_each($1)",
-            &put,
+            &self.halts,
+            "DELETE FROM halts WHERE id IN (SELECT value FROM jsonb_each($1))",
+            "INSERT OR REPLACE INTO halts (id, entry) SELECT value ->> 0, value ->> 1 FROM jsonb_each($1)",
+            |id, row| (id, row),
+        )
+        .await?;
+        write_table(
+            connection,
+            &self.notes,
+            "DELETE FROM notes WHERE name IN (SELECT value FROM jsonb_each($1))",
+            "INSERT OR REPLACE INTO notes (name, value) SELECT value ->> 0, value ->> 1 FROM jsonb_each($1)",
+            |name, value| (name, value),
         )
         .await
     }
+}
+
+fn set<'a, V>(net: &mut Net<'a, V>, key: impl Into<Cow<'a, str>>, row: Option<&'a V>) {
+    net.insert(key.into(), row);
+}
+
+/// Runs both statements, each as often as its rows ask for.
+async fn write_table<'n, V, C: Serialize>(
+    connection: &mut SqliteConnection,
+    net: &'n Net<'_, V>,
+    drop: &'static str,
+    put: &'static str,
+    columns: impl Fn(&'n str, &'n V) -> C,
+) -> Result<(), sqlx::Error> {
+    let dropped: Vec<&str> = net.iter().filter(|(_, row)| row.is_none()).map(|(key, _)| &**key).collect();
+    for keys in dropped.chunks(STATEMENT_ROWS_MAX) {
+        query(drop).bind(json(keys)?).execute(&mut *connection).await?;
+    }
+    let kept: Vec<(&str, &V)> = net.iter().filter_map(|(key, row)| Some((&**key, (*row)?))).collect();
+    for rows in kept.chunks(STATEMENT_ROWS_MAX) {
+        let rows: Vec<C> = rows.iter().map(|(key, row)| columns(key, row)).collect();
+        query(put).bind(json(&rows)?).execute(&mut *connection).await?;
+    }
+    Ok(())
 }
 
 const PUT_ANCESTORS: &str = "\
@@ -99,7 +131,7 @@ const PUT_ANCESTORS: &str = "\
                           content, nonce, open) \
     SELECT value ->> 0, value ->> 1, value ->> 2, value ->> 3, value ->> 4, value ->> 5, value ->> 6, value ->> 7, \
            value ->> 8, value ->> 9, unhex(value ->> 10), unhex(value ->> 11), value ->> 12 \
-    FROM json_each($1) WHERE true \
+    FROM jsonb_each($1) WHERE true \
     ON CONFLICT (path) DO UPDATE SET \
         size = excluded.size, mtime_ns = excluded.mtime_ns, ctime_ns = excluded.ctime_ns, inode = excluded.inode, \
         mode = excluded.mode, etag = excluded.etag, remote_size = excluded.remote_size, \
@@ -107,10 +139,10 @@ const PUT_ANCESTORS: &str = "\
         nonce = excluded.nonce, open = excluded.open";
 
 /// In the order of [`PUT_ANCESTORS`].
-fn ancestor_columns<'a>(path: &&'a RelPath, ancestor: &&'a Ancestor) -> impl Serialize + use<'a> {
-    let Ancestor { fingerprint, generation, content, nonce, open } = *ancestor;
+fn ancestor_columns<'n>(path: &'n str, ancestor: &'n Ancestor) -> impl Serialize + use<'n> {
+    let Ancestor { fingerprint, generation, content, nonce, open } = ancestor;
     (
-        path.as_str(),
+        path,
         fingerprint.size.cast_signed(),
         fingerprint.mtime_ns,
         fingerprint.ctime_ns,
@@ -124,42 +156,4 @@ fn ancestor_columns<'a>(path: &&'a RelPath, ancestor: &&'a Ancestor) -> impl Ser
         nonce.map(|nonce| nonce.to_hex()),
         i32::from(*open),
     )
-}
-
-/// What is put, as columns, and what is dropped, by key.
-fn split<K: Clone, V, C>(net: &BTreeMap<K, Option<V>>, columns: impl Fn(&K, &V) -> C) -> (Vec<C>, Vec<K>) {
-    let mut put = Vec::new();
-    let mut dropped = Vec::new();
-    for (key, row) in net {
-        match row {
-            Some(row) => put.push(columns(key, row)),
-            None => dropped.push(key.clone()),
-        }
-    }
-    (put, dropped)
-}
-
-type Entries<K> = (Vec<(K, String)>, Vec<K>);
-
-/// The same for tables of a key and JSON.
-fn split_entries<'a, K, V: Serialize + 'a>(
-    net: impl Iterator<Item = (K, Option<&'a V>)>,
-) -> Result<Entries<K>, sqlx::Error> {
-    let mut put = Vec::new();
-    let mut dropped = Vec::new();
-    for (key, row) in net {
-        match row {
-            Some(row) => put.push((key, serde_json::to_string(row).map_err(|error| sqlx::Error::Encode(error.into()))?)),
-            None => dropped.push(key),
-        }
-    }
-    Ok((put, dropped))
-}
-
-/// Runs `statement` over `rows`, which may be none.
-async fn send<T: Serialize>(connection: &mut SqliteConnection, statement: &'static str, rows: &[T]) -> Result<(), sqlx::Error> {
-    for rows in rows.chunks(STATEMENT_ROWS_MAX) {
-        query(statement).bind(json(rows)?).execute(&mut *connection).await?;
-    }
-    Ok(())
 }

@@ -1,0 +1,512 @@
+//! One mirror: opened, run by an engine, opened again when another folder stands at its root, and looked at by others.
+//!
+//! Whatever can't be opened is told and tried again each second: nothing outside ends an agent. Stopping at any moment
+//! is safe; a mirror that was stopped leaves nothing that the next start would have to mend.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use gosync_api::config::{MirrorConfig, StatePlace};
+use gosync_api::messages::WatchState;
+use gosync_api::words::{HaltReason, Phase};
+use gosync_engine::ports::{LocalTree, Ports, ReplicaState, StateChange, StateError, TreeError, TreeErrorKind};
+use gosync_engine::{Command, Ended, MirrorHandle, View};
+use gosync_fs::{DiskTree, Lock, LockError};
+use gosync_metadata::{JournalMode, SqliteState, StateOptions};
+use gosync_telemetry::MirrorMetrics;
+use tokio::sync::Notify;
+use tokio::time::{sleep, timeout};
+use tokio_util::sync::CancellationToken;
+
+use crate::chain::chain;
+use crate::limits::engine_config;
+use crate::neighbours::Remote;
+use crate::parts::Parts;
+use crate::ports::{Blocking, RandomIds, Teller, utc_ms};
+use crate::stores::StoreTrouble;
+use crate::watcher::{WatchStanding, Watcher};
+use crate::words;
+
+const RETRY: Duration = Duration::from_secs(1);
+const REOPEN: Duration = Duration::from_millis(50);
+/// A loop that turns answers at once.
+const VIEW_WAIT: Duration = Duration::from_secs(5);
+/// The mirror's own folder in its root.
+const OWN: &str = ".gosync";
+const LOCK: &str = ".gosync/lock";
+const MARKER: &str = ".gosync/marker";
+const STATE_IN_VOLUME: &str = ".gosync/state.db";
+/// Of the engine: present while the mirror is paused.
+const NOTE_PAUSED: &str = "paused";
+/// Of the engine: the marker and the remote of the tree.
+const NOTE_VOLUME: &str = "volume";
+const NOTE_REMOTE: &str = "remote";
+/// Ours: for which volume and remote the first complete comparison was taken over.
+const NOTE_HYDRATED: &str = "hydrated";
+
+pub struct Mirror {
+    pub config: MirrorConfig,
+    pub metrics: MirrorMetrics,
+    parts: Arc<Parts>,
+    paused: Mutex<bool>,
+    standing: Mutex<Standing>,
+    watching: WatchStanding,
+    stop: CancellationToken,
+    ended: CancellationToken,
+}
+
+/// Whether there is an engine, and why not.
+#[derive(Clone)]
+enum Standing {
+    Down(Down),
+    Up(MirrorHandle, HydratedBefore),
+}
+
+/// This tree was hydrated in an earlier run.
+type HydratedBefore = bool;
+
+/// Why a mirror has no engine.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Down {
+    pub phase: Phase,
+    pub why: Option<Why>,
+    pub since_ms: i64,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Why {
+    Halt(HaltReason, String),
+    Error { class: &'static str, message: String },
+}
+
+/// What a look at a mirror shows.
+pub enum Seen {
+    Down(Down),
+    Up { view: Box<View>, hydrated_before: bool },
+    /// The engine doesn't answer.
+    Silent,
+}
+
+/// What an engine is made of.
+struct Opened {
+    lock: Option<Lock>,
+    tree: Arc<DiskTree>,
+    state: Arc<SqliteState>,
+    hydrated_before: bool,
+    hydrated: Arc<Notify>,
+    ports: Ports,
+}
+
+impl Mirror {
+    /// Begins to open it and to keep it running. Must be called inside the runtime.
+    pub fn start(config: MirrorConfig, paused: bool, parts: Arc<Parts>) -> Arc<Self> {
+        let mirror = Arc::new(Self {
+            metrics: parts.metrics.mirror(&config.name),
+            standing: Mutex::new(Standing::Down(Down { phase: Phase::Waiting, why: None, since_ms: utc_ms() })),
+            paused: Mutex::new(paused),
+            watching: Arc::new(Mutex::new(WatchState::default())),
+            stop: CancellationToken::new(),
+            ended: CancellationToken::new(),
+            config,
+            parts,
+        });
+        tokio::spawn(Arc::clone(&mirror).keep_running());
+        mirror
+    }
+
+    pub fn name(&self) -> &str {
+        &self.config.name
+    }
+
+    /// To talk to the engine; none while there is none.
+    pub fn handle(&self) -> Option<MirrorHandle> {
+        match &*lock(&self.standing) {
+            Standing::Up(handle, _) => Some(handle.clone()),
+            Standing::Down(_) => None,
+        }
+    }
+
+    pub async fn look(&self) -> Seen {
+        let standing = lock(&self.standing).clone();
+        match standing {
+            Standing::Down(down) => Seen::Down(down),
+            Standing::Up(handle, hydrated_before) => match timeout(VIEW_WAIT, handle.ask(Command::View)).await {
+                Ok(Some(view)) => Seen::Up { view: Box::new(view), hydrated_before },
+                // It has just ended, and is opened again.
+                Ok(None) => match lock(&self.standing).clone() {
+                    Standing::Down(down) => Seen::Down(down),
+                    Standing::Up(..) => Seen::Down(Down { phase: Phase::Waiting, why: None, since_ms: utc_ms() }),
+                },
+                Err(_) => Seen::Silent,
+            },
+        }
+    }
+
+    pub fn watching(&self) -> WatchState {
+        lock(&self.watching).clone()
+    }
+
+    pub fn is_paused(&self) -> bool {
+        *lock(&self.paused)
+    }
+
+    /// Holds until it is changed, also over the engine's restarts; keeping it over the agent's is the caller's.
+    pub async fn set_paused(&self, paused: bool) {
+        *lock(&self.paused) = paused;
+        if let Some(handle) = self.handle() {
+            let _ = if paused { handle.ask(Command::Pause).await } else { handle.ask(Command::Resume).await };
+        }
+    }
+
+    /// Ends the engine and does not begin another. Returns when everything of it is closed.
+    pub async fn stop(&self) {
+        self.stop.cancel();
+        self.ended.cancelled().await;
+    }
+
+    async fn keep_running(self: Arc<Self>) {
+        while !self.stop.is_cancelled() {
+            let wait = match self.open().await {
+                Ok(opened) => match self.run(opened).await {
+                    Ended::Stopped => break,
+                    Ended::ReopenRoot => REOPEN,
+                    Ended::Killed => {
+                        let message = "the mirror ended by a fault of the agent; the log says more".to_owned();
+                        self.down(Why::Error { class: words::INTERNAL, message });
+                        RETRY
+                    }
+                },
+                Err(why) => {
+                    self.down(why);
+                    RETRY
+                }
+            };
+            tokio::select! {
+                () = self.stop.cancelled() => {}
+                () = sleep(wait) => {}
+            }
+        }
+        *lock(&self.standing) = Standing::Down(Down { phase: Phase::Closing, why: None, since_ms: utc_ms() });
+        self.ended.cancel();
+    }
+
+    fn down(&self, why: Why) {
+        let mut standing = lock(&self.standing);
+        if let Standing::Down(known) = &*standing
+            && known.why.as_ref() == Some(&why)
+        {
+            return;
+        }
+        let mirror = self.name();
+        match &why {
+            Why::Halt(reason, message) => tracing::warn!(mirror, %reason, message, "halted"),
+            Why::Error { class, message } => {
+                self.metrics.error(class);
+                tracing::warn!(mirror, class, message, "the mirror can't be opened; tried again");
+            }
+        }
+        if let Some(screen) = &self.parts.screen {
+            screen.down(mirror, &why);
+        }
+        let phase = match &why {
+            Why::Error { class: words::LOCKED, .. } => Phase::Standby,
+            _ => Phase::Waiting,
+        };
+        *standing = Standing::Down(Down { phase, why: Some(why), since_ms: utc_ms() });
+    }
+
+    // ---- opening ----------------------------------------------------------------------------------------------
+
+    async fn open(&self) -> Result<Opened, Why> {
+        let root = self.config.local_path.clone();
+        let known = self.config.state == StatePlace::DataDir && self.parts.state_path(self.name()).exists();
+        let (tree, lock) = blocking(move || open_root(&root, known)).await??;
+        let tree = Arc::new(tree);
+
+        let state = Arc::new(self.open_state().await.map_err(state_trouble)?);
+        self.note_pause(&*state).await.map_err(state_trouble)?;
+        let hydrated_before = was_hydrated(&*state).await.map_err(state_trouble)?;
+        let metadata =
+            self.parts.databases.get(&self.config.metadata.sqlite.path).await.map_err(state_trouble)?;
+        let store = self.parts.stores.get(&self.config.s3, &self.config.sync.bandwidth).await.map_err(store_trouble)?;
+
+        let hydrated = Arc::new(Notify::new());
+        let observer = Arc::new(Teller {
+            mirror: self.config.name.clone(),
+            metrics: self.metrics.clone(),
+            neighbours: Arc::clone(&self.parts.neighbours),
+            screen: self.parts.screen.clone(),
+            hydrated: Arc::clone(&hydrated),
+        });
+        let ports = Ports {
+            local: Arc::clone(&tree) as _,
+            store,
+            state: Arc::clone(&state) as _,
+            metadata,
+            clock: Arc::clone(&self.parts.clock) as _,
+            ids: Arc::new(RandomIds),
+            workers: Arc::new(Blocking),
+            observer,
+        };
+        Ok(Opened { lock, tree, state, hydrated_before, hydrated, ports })
+    }
+
+    async fn open_state(&self) -> Result<SqliteState, StateError> {
+        let options = StateOptions { journal: JournalMode::Wal };
+        SqliteState::open(&self.state_path(), options).await
+    }
+
+    fn state_path(&self) -> PathBuf {
+        match self.config.state {
+            StatePlace::DataDir => self.parts.state_path(self.name()),
+            StatePlace::Volume => self.config.local_path.join(STATE_IN_VOLUME),
+        }
+    }
+
+    /// The agent's list of mirrors says what is paused; the state may lag behind it by a kill.
+    async fn note_pause(&self, state: &dyn ReplicaState) -> Result<(), StateError> {
+        let paused = self.is_paused();
+        if state.note(NOTE_PAUSED).await?.is_some() == paused {
+            return Ok(());
+        }
+        let note = NOTE_PAUSED.to_owned();
+        let change = if paused { StateChange::PutNote(note, "yes".to_owned()) } else { StateChange::DropNote(note) };
+        state.apply(vec![change]).await
+    }
+
+    // ---- running ----------------------------------------------------------------------------------------------
+
+    async fn run(&self, opened: Opened) -> Ended {
+        let Opened { mut lock, tree, state, hydrated_before, hydrated, ports } = opened;
+        let endpoint = match &self.parts.store_identity {
+            Some(identity) => identity.clone(),
+            None => self.config.s3.resolve_endpoint().map(|endpoint| endpoint.identity).unwrap_or_default(),
+        };
+        let config = engine_config(&self.config, &endpoint, &self.parts.device);
+        let remote = Remote { endpoint, bucket: config.bucket.clone(), prefix: config.prefix.clone() };
+        let (handle, engine) = gosync_engine::mirror(config, ports);
+        // Watched first: then the first sweep is the only one at start.
+        let watcher =
+            Watcher::start(self.config.local_path.clone(), handle.clone(), Arc::clone(&self.watching)).await;
+        self.parts.neighbours.put(self.name(), remote, handle.clone());
+        *self.standing_mut() = Standing::Up(handle.clone(), hydrated_before);
+        // A pause or an end that was asked for in between.
+        if let Err(error) = self.note_pause(&*state).await {
+            tracing::warn!(mirror = self.name(), error = chain(&error), "the pause can't be noted");
+        }
+
+        let mut engine = tokio::spawn(engine);
+        let mut stopping = false;
+        let ended = loop {
+            tokio::select! {
+                ended = &mut engine => break ended,
+                () = self.stop.cancelled(), if !stopping => {
+                    stopping = true;
+                    handle.send(Command::Stop);
+                }
+                () = hydrated.notified() => {
+                    if let Err(error) = note_hydrated(&*state).await {
+                        tracing::warn!(mirror = self.name(), error = chain(&error), "hydration can't be noted");
+                    }
+                }
+                // A root that is not ours yet gets its lock as soon as it has a folder of ours.
+                () = sleep(RETRY), if lock.is_none() && !stopping => {
+                    let tree = Arc::clone(&tree);
+                    match blocking(move || late_lock(&tree)).await {
+                        Ok(Ok(found)) => lock = found,
+                        Ok(Err(why)) | Err(why) => {
+                            tracing::warn!(mirror = self.name(), ?why, "the root can't be locked");
+                            stopping = true;
+                            handle.send(Command::Stop);
+                        }
+                    }
+                }
+            }
+        };
+        drop(watcher);
+        self.parts.neighbours.remove(self.name());
+        *self.standing_mut() = Standing::Down(Down { phase: Phase::Waiting, why: None, since_ms: utc_ms() });
+        state.close().await;
+        drop(lock);
+        match ended {
+            // Not at our word: the lock was lost to another agent, which is seen when it is opened again.
+            Ok(Ended::Stopped) if stopping && !self.stop.is_cancelled() => Ended::ReopenRoot,
+            Ok(ended) => ended,
+            Err(panic) => {
+                tracing::error!(mirror = self.name(), error = chain(&panic), "the engine ended in the middle");
+                Ended::Killed
+            }
+        }
+    }
+
+    fn standing_mut(&self) -> MutexGuard<'_, Standing> {
+        lock(&self.standing)
+    }
+
+    // ---- forgetting -------------------------------------------------------------------------------------------
+
+    /// Takes away what the agent knows of a mirror that was stopped: its rows, its state, its marker; files, objects and
+    /// trash stay. The state goes first: a root with a marker and without a state is a first run, which deletes nothing.
+    pub async fn forget(&self) -> Result<(), String> {
+        let root = self.config.local_path.clone();
+        if self.state_path().exists() {
+            let state = self.open_state().await.map_err(|error| chain(&error))?;
+            let replica = state.note("replica").await.map_err(|error| chain(&error))?;
+            state.close().await;
+            drop(state);
+            if let Some(replica) = replica {
+                self.forget_rows(&replica).await.map_err(|error| chain(&error))?;
+            }
+        }
+        let state_path = self.state_path();
+        let forgotten = blocking(move || -> Result<(), String> {
+            for beside in ["", "-wal", "-shm", "-journal"] {
+                let mut path = state_path.clone().into_os_string();
+                path.push(beside);
+                remove_file(Path::new(&path))?;
+            }
+            remove_file(&root.join(MARKER))?;
+            remove_file(&root.join(OWN).join("beat"))
+        });
+        forgotten.await.map_err(|_| "the agent is stopping".to_owned())??;
+        self.parts.metrics.forget_mirror(
+            self.name(),
+            &HaltReason::ALL.iter().map(|reason| reason.as_str()).collect::<Vec<_>>(),
+            words::ERROR_CLASSES,
+        );
+        Ok(())
+    }
+
+    async fn forget_rows(&self, replica: &str) -> Result<(), StateError> {
+        use gosync_engine::ports::MetadataStore as _;
+        let metadata = self.parts.databases.get(&self.config.metadata.sqlite.path).await?;
+        metadata.drop_sync_state(replica).await?;
+        metadata.drop_sync_config(self.name(), replica).await
+    }
+}
+
+/// Opens and locks the root. `known`: there is a state that knows this root, so a missing one is no reason to make one.
+fn open_root(root: &Path, known: bool) -> Result<(DiskTree, Option<Lock>), Why> {
+    let tree = match DiskTree::open(root) {
+        Ok(tree) => tree,
+        Err(error) if error.is_not_found() && known => {
+            return Err(Why::Halt(HaltReason::RootMissing, format!("the root {} is gone", root.display())));
+        }
+        Err(error) if error.is_not_found() => {
+            std::fs::create_dir_all(root).map_err(|error| folder_trouble(root, &error))?;
+            DiskTree::open(root).map_err(tree_trouble)?
+        }
+        Err(error) if error.kind == TreeErrorKind::NotAFolder && known => {
+            return Err(Why::Halt(HaltReason::RootMissing, format!("{} is no folder", root.display())));
+        }
+        Err(error) => return Err(tree_trouble(error)),
+    };
+    if tree.opened_root().network {
+        let message = format!(
+            "SharedVolumeNeedsPostgres: {} lies on a network file system, which other hosts may write to; \
+             that needs metadata in Postgres, which this release does not have yet: use a local folder",
+            root.display()
+        );
+        return Err(Why::Error { class: words::SHARED_VOLUME, message });
+    }
+    // A known root without our folder is not to be trusted: nothing is written into it.
+    let lock = if known { late_lock(&tree)? } else { Some(first_lock(&tree)?) };
+    Ok((tree, lock))
+}
+
+fn first_lock(tree: &DiskTree) -> Result<Lock, Why> {
+    match tree.make_folder(OWN) {
+        Err(error) if error.kind != TreeErrorKind::Exists => Err(tree_trouble(error)),
+        _ => take_lock(tree),
+    }
+}
+
+/// `None`: there is no folder of ours yet.
+fn late_lock(tree: &DiskTree) -> Result<Option<Lock>, Why> {
+    match tree.stat(OWN) {
+        Ok(_) => take_lock(tree).map(Some),
+        Err(error) if error.is_not_found() => Ok(None),
+        Err(error) => Err(tree_trouble(error)),
+    }
+}
+
+fn take_lock(tree: &DiskTree) -> Result<Lock, Why> {
+    tree.lock(LOCK).map_err(|error| match &error {
+        LockError::Held { .. } => Why::Error {
+            class: words::LOCKED,
+            message: "another agent is active on this folder (.gosync/lock is held); this one takes over when it ends"
+                .to_owned(),
+        },
+        LockError::Failed { source, .. } => {
+            Why::Error { class: io_class(source), message: format!("{}: check who owns .gosync", chain(&error)) }
+        }
+    })
+}
+
+fn tree_trouble(error: TreeError) -> Why {
+    let class = match error.kind {
+        TreeErrorKind::Permission | TreeErrorKind::ReadOnly => words::PERMISSION,
+        _ => words::LOCAL,
+    };
+    Why::Error { class, message: chain(&error) }
+}
+
+fn folder_trouble(root: &Path, error: &io::Error) -> Why {
+    Why::Error { class: io_class(error), message: format!("the folder {} can't be made: {error}", root.display()) }
+}
+
+fn io_class(error: &io::Error) -> &'static str {
+    match error.kind() {
+        io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => words::PERMISSION,
+        _ => words::LOCAL,
+    }
+}
+
+fn state_trouble(error: StateError) -> Why {
+    Why::Error { class: words::STATE, message: chain(&error) }
+}
+
+fn store_trouble(error: StoreTrouble) -> Why {
+    Why::Error { class: words::ENDPOINT, message: chain(&error) }
+}
+
+fn remove_file(path: &Path) -> Result<(), String> {
+    match std::fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            Err(format!("{} can't be removed: {error}", path.display()))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Which tree and remote this is; none before the first start.
+async fn tree_of(state: &dyn ReplicaState) -> Result<Option<String>, StateError> {
+    let (volume, remote) = (state.note(NOTE_VOLUME).await?, state.note(NOTE_REMOTE).await?);
+    Ok(volume.zip(remote).map(|(volume, remote)| format!("{volume} {remote}")))
+}
+
+async fn was_hydrated(state: &dyn ReplicaState) -> Result<bool, StateError> {
+    let noted = state.note(NOTE_HYDRATED).await?;
+    Ok(noted.is_some() && noted == tree_of(state).await?)
+}
+
+async fn note_hydrated(state: &dyn ReplicaState) -> Result<(), StateError> {
+    match tree_of(state).await? {
+        Some(tree) if state.note(NOTE_HYDRATED).await?.as_ref() != Some(&tree) => {
+            state.apply(vec![StateChange::PutNote(NOTE_HYDRATED.to_owned(), tree)]).await
+        }
+        _ => Ok(()),
+    }
+}
+
+/// On a thread that may block. The error: the runtime goes down.
+async fn blocking<T: Send + 'static>(job: impl FnOnce() -> T + Send + 'static) -> Result<T, Why> {
+    let stopping = |_| Why::Error { class: words::INTERNAL, message: "the agent is stopping".to_owned() };
+    tokio::task::spawn_blocking(job).await.map_err(stopping)
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

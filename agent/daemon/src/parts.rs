@@ -1,0 +1,60 @@
+//! What all mirrors of an agent share.
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use gosync_engine::ports::StateError;
+use gosync_metadata::{JournalMode, SqliteMetadata};
+use gosync_telemetry::Metrics;
+use tokio::sync::Mutex;
+
+use crate::neighbours::Neighbours;
+use crate::ports::TokioClock;
+use crate::screen::Screen;
+use crate::stores::Stores;
+
+pub struct Parts {
+    pub version: String,
+    pub device: String,
+    pub data_dir: PathBuf,
+    /// Stands for the endpoint in stored state where the endpoint itself may move (the playground's port).
+    pub store_identity: Option<String>,
+    pub stores: Stores,
+    pub databases: Databases,
+    pub metrics: Arc<Metrics>,
+    pub neighbours: Arc<Neighbours>,
+    pub clock: Arc<TokioClock>,
+    pub screen: Option<Arc<Screen>>,
+}
+
+impl Parts {
+    /// A mirror's state, where it is kept in the data_dir.
+    pub fn state_path(&self, mirror: &str) -> PathBuf {
+        self.data_dir.join("mirrors").join(format!("{mirror}.db"))
+    }
+}
+
+/// Metadata by file: mirrors that name the same file share it.
+#[derive(Default)]
+pub struct Databases(Mutex<HashMap<PathBuf, Arc<SqliteMetadata>>>);
+
+impl Databases {
+    /// Opened at the first call.
+    pub async fn get(&self, path: &Path) -> Result<Arc<SqliteMetadata>, StateError> {
+        let mut open = self.0.lock().await;
+        if let Some(metadata) = open.get(path) {
+            return Ok(Arc::clone(metadata));
+        }
+        let metadata = Arc::new(SqliteMetadata::open(path, JournalMode::Wal).await?);
+        open.insert(path.to_owned(), Arc::clone(&metadata));
+        Ok(metadata)
+    }
+
+    pub async fn close(&self) {
+        use gosync_engine::ports::MetadataStore as _;
+        for (_, metadata) in self.0.lock().await.drain() {
+            metadata.close().await;
+        }
+    }
+}

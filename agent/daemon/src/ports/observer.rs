@@ -1,0 +1,89 @@
+//! Who is told what happens in a mirror: the log, the metrics, the neighbours, the screen.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use gosync_engine::ports::{Event, Observer};
+use gosync_telemetry::MirrorMetrics;
+use tokio::sync::Notify;
+
+use crate::neighbours::Neighbours;
+use crate::screen::Screen;
+use crate::words;
+
+/// Tells of one mirror.
+pub struct Teller {
+    pub mirror: String,
+    pub metrics: MirrorMetrics,
+    pub neighbours: Arc<Neighbours>,
+    pub screen: Option<Arc<Screen>>,
+    /// Rung when the first complete comparison was taken over.
+    pub hydrated: Arc<Notify>,
+}
+
+impl Observer for Teller {
+    fn observe(&self, event: &Event) {
+        self.count(event);
+        self.log(event);
+        if let Event::Uploaded { path, .. } | Event::DeletedObject { path } = event {
+            self.neighbours.changed(&self.mirror, path);
+        }
+        if let Some(screen) = &self.screen {
+            screen.event(&self.mirror, event);
+        }
+        if let Event::Hydrated { .. } = event {
+            self.hydrated.notify_one();
+        }
+    }
+}
+
+impl Teller {
+    fn count(&self, event: &Event) {
+        let metrics = &self.metrics;
+        match event {
+            Event::Uploaded { bytes, .. } => metrics.uploaded(*bytes),
+            Event::Downloaded { bytes, .. } => metrics.downloaded(*bytes),
+            Event::DeletedObject { .. } => metrics.deleted_object(),
+            Event::Trashed { .. } => metrics.deleted_file(),
+            Event::Conflict { .. } => metrics.conflict(),
+            Event::Trouble { class, .. } => metrics.error(words::error_class(class)),
+            Event::SweepEnded { complete, milliseconds, .. } => {
+                metrics.cycle(*complete, Duration::from_millis(*milliseconds));
+            }
+            Event::WatchOverflow => metrics.watch_overflow(),
+            Event::Hydrated { milliseconds } => metrics.hydrated(Duration::from_millis(*milliseconds)),
+            Event::Recorded { .. } | Event::Halted { .. } | Event::HaltEnded { .. } => {}
+            Event::Problem { .. } | Event::TroubleEnded { .. } => {}
+        }
+    }
+
+    fn log(&self, event: &Event) {
+        let mirror = self.mirror.as_str();
+        match event {
+            Event::Uploaded { path, bytes } => tracing::debug!(mirror, %path, bytes, "uploaded"),
+            Event::Downloaded { path, bytes } => tracing::debug!(mirror, %path, bytes, "downloaded"),
+            Event::DeletedObject { path } => tracing::info!(mirror, %path, "object deleted"),
+            Event::Trashed { path } => tracing::info!(mirror, %path, "moved to the trash"),
+            Event::Conflict { path, copy } => tracing::warn!(mirror, %path, %copy, "both sides had changed"),
+            Event::Recorded { path } => tracing::debug!(mirror, %path, "both sides held the same"),
+            Event::Halted { reason, message } => {
+                tracing::warn!(mirror, reason = words::halt_reason(*reason).as_str(), message, "halted");
+            }
+            Event::HaltEnded { reason } => {
+                tracing::info!(mirror, reason = words::halt_reason(*reason).as_str(), "no longer halted");
+            }
+            Event::Problem { path, message } => tracing::warn!(mirror, %path, message, "left alone for now"),
+            Event::Trouble { class, message } => {
+                tracing::warn!(mirror, class = words::error_class(class), message, "trouble; tried again");
+            }
+            Event::TroubleEnded { class } => {
+                tracing::info!(mirror, class = words::error_class(class), "the trouble is over");
+            }
+            Event::SweepEnded { complete, milliseconds, files } => {
+                tracing::debug!(mirror, complete, milliseconds, files, "compared both sides");
+            }
+            Event::WatchOverflow => tracing::warn!(mirror, "events of the file system were lost: looking at everything"),
+            Event::Hydrated { milliseconds } => tracing::info!(mirror, milliseconds, "hydrated"),
+        }
+    }
+}

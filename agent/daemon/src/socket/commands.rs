@@ -1,0 +1,152 @@
+//! Commands about mirrors: state, list, mirror, provision, pause, resume, remove, flush, probe.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Json;
+use axum::extract::{Query, State};
+use axum::response::{IntoResponse as _, Response};
+use bytes::Bytes;
+use gosync_api::messages::{
+    Acknowledged, ErrorBody, ErrorCode, FlushRequest, Flushed, List, MirrorMade, MirrorName, MirrorRequest,
+    ProbeRequest, ProbeResult, Progress, ProvisionRequest, Receipt,
+};
+use gosync_api::messages::State as AgentState;
+use gosync_api::words::Status;
+use gosync_engine::Command;
+use jiff::Timestamp;
+use tokio::time::{interval, timeout};
+
+use super::lines::{self, Lines};
+use super::reply::{Refusal, Reply, read};
+use crate::agent::Agent;
+use crate::limits::milliseconds;
+use crate::one_mirror::Mirror;
+use crate::{provision, tell};
+
+const PROGRESS_EACH: Duration = Duration::from_millis(250);
+/// The engine answers when the time is over; this much later we no longer wait for it.
+const ANSWER_WAIT: Duration = Duration::from_secs(5);
+
+type Shared = State<Arc<Agent>>;
+
+pub async fn state(State(agent): Shared) -> Json<AgentState> {
+    Json(agent.state().await)
+}
+
+pub async fn list(State(agent): Shared) -> Json<List> {
+    Json(agent.list().await)
+}
+
+pub async fn mirror(State(agent): Shared, body: Bytes) -> Reply<MirrorMade> {
+    let request: MirrorRequest = read(&body)?;
+    Ok(Json(agent.make_mirror(&request).await?))
+}
+
+pub async fn pause(State(agent): Shared, body: Bytes) -> Reply<Acknowledged> {
+    let MirrorName { name } = read(&body)?;
+    Ok(Json(agent.pause(&name, true).await?))
+}
+
+pub async fn resume(State(agent): Shared, body: Bytes) -> Reply<Acknowledged> {
+    let MirrorName { name } = read(&body)?;
+    Ok(Json(agent.pause(&name, false).await?))
+}
+
+pub async fn remove(State(agent): Shared, body: Bytes) -> Reply<Acknowledged> {
+    let MirrorName { name } = read(&body)?;
+    Ok(Json(agent.remove(&name).await?))
+}
+
+pub async fn probe(State(agent): Shared, Query(request): Query<ProbeRequest>) -> Json<ProbeResult> {
+    Json(agent.probe(request.probe).await)
+}
+
+pub async fn provision(State(agent): Shared, body: Bytes) -> Response {
+    match read::<ProvisionRequest>(&body) {
+        Ok(request) => {
+            lines::tell(move |lines| async move { provision::provision(&agent, &request, &lines).await })
+        }
+        Err(refusal) => refusal.into_response(),
+    }
+}
+
+pub async fn flush(State(agent): Shared, body: Bytes) -> Response {
+    let chosen = read::<FlushRequest>(&body)
+        .and_then(|request| Ok((agent.chosen(request.name.as_deref()).map_err(Refusal)?, request)));
+    match chosen {
+        Ok((mirrors, request)) => {
+            lines::tell(move |lines| async move { flush_all(&agent, mirrors, &request, &lines).await })
+        }
+        Err(refusal) => refusal.into_response(),
+    }
+}
+
+async fn flush_all(
+    agent: &Agent,
+    mirrors: Vec<Arc<Mirror>>,
+    request: &FlushRequest,
+    lines: &Lines,
+) -> Result<Flushed, ErrorBody> {
+    let started = Timestamp::now();
+    let longest = Duration::from_secs(request.timeout_seconds);
+    if !request.wait {
+        let mut receipts = Vec::new();
+        for mirror in &mirrors {
+            if let Some(handle) = mirror.handle() {
+                tokio::spawn(async move {
+                    handle.ask(|reply| Command::Flush { timeout_ms: milliseconds(longest), reply }).await
+                });
+            }
+            receipts.push(tell::draft_receipt(&agent.parts.device, &agent.mirror_state(mirror).await, started));
+        }
+        return Ok(Flushed { receipts });
+    }
+    let flushes = mirrors.iter().map(|mirror| flush_one(agent, mirror, longest, started));
+    let flushes = futures_util::future::join_all(flushes);
+    let mut flushes = std::pin::pin!(flushes);
+    let mut tick = interval(PROGRESS_EACH);
+    let receipts = loop {
+        tokio::select! {
+            receipts = &mut flushes => break receipts,
+            _ = tick.tick() => tell_progress(agent, &mirrors, lines).await,
+        }
+    };
+    let mut halted = Vec::new();
+    for (mirror, receipt) in mirrors.iter().zip(&receipts) {
+        let state = agent.mirror_state(mirror).await;
+        if !receipt.flushed && state.status == Status::Halted {
+            let halts: Vec<String> = state.halts.iter().map(|halt| format!("{} ({})", halt.reason, halt.message)).collect();
+            halted.push(format!("{}: {}", mirror.name(), halts.join("; ")));
+        }
+    }
+    if halted.is_empty() {
+        return Ok(Flushed { receipts });
+    }
+    let message = format!("halted, so not all was flushed: {}", halted.join("; "));
+    Err(ErrorBody::new(ErrorCode::Halted, message, "`gosync sync state` shows what can be answered"))
+}
+
+async fn flush_one(agent: &Agent, mirror: &Mirror, longest: Duration, started: Timestamp) -> Receipt {
+    if let Some(handle) = mirror.handle() {
+        let asked = handle.ask(|reply| Command::Flush { timeout_ms: milliseconds(longest), reply });
+        if let Ok(Some(receipt)) = timeout(longest + ANSWER_WAIT, asked).await {
+            return tell::receipt(mirror.name(), &agent.parts.device, &receipt);
+        }
+    }
+    tell::draft_receipt(&agent.parts.device, &agent.mirror_state(mirror).await, started)
+}
+
+async fn tell_progress(agent: &Agent, mirrors: &[Arc<Mirror>], lines: &Lines) {
+    for mirror in mirrors {
+        let state = agent.mirror_state(mirror).await;
+        lines.progress(Progress {
+            step: "flushing".to_owned(),
+            mirror: Some(state.name),
+            files: state.files,
+            files_total: state.files + state.pending.files,
+            bytes: state.bytes,
+            bytes_total: state.bytes + state.pending.bytes,
+        });
+    }
+}

@@ -1,0 +1,372 @@
+//! How a mirror stands, in the words of the socket and of the metrics. Pure.
+
+use gosync_api::messages::{
+    Conditions, ErrorNow, Halt, HaltAnswer, MirrorState, PathNote, Pending, Proof, Queue, Receipt, ReceiptPending,
+    StoreState, WatchState,
+};
+use gosync_api::words::{Direction, HaltReason, PathState, Phase, Status};
+use gosync_engine::View;
+use gosync_engine::handle::{self, FlushReceipt};
+use gosync_telemetry::MirrorGauges;
+use jiff::Timestamp;
+
+use crate::one_mirror::{Down, Seen, Why};
+use crate::words;
+
+/// Paths that a state names.
+const PATHS_MAX: usize = 100;
+/// How the engine spells a call that was refused; it tells problems of paths as text alone.
+const REFUSED: &str = "Permission";
+/// A folder that every fresh ext4 has and that only root may read: no trouble of anybody's.
+const LOST_AND_FOUND: &str = "lost+found";
+
+/// What is told of a mirror besides how it stands.
+pub struct About {
+    pub name: String,
+    pub local_path: String,
+    pub s3_path: String,
+    pub direction: Direction,
+    pub config_file: Option<String>,
+    pub paused: bool,
+    pub watch: WatchState,
+}
+
+pub fn mirror_state(about: About, seen: &Seen) -> MirrorState {
+    let mut state = MirrorState {
+        name: about.name,
+        local_path: about.local_path,
+        s3_path: about.s3_path,
+        direction: about.direction,
+        config_file: about.config_file,
+        watch: about.watch,
+        ..MirrorState::default()
+    };
+    match seen {
+        Seen::Down(down) => from_down(down, &mut state),
+        Seen::Up { view, hydrated_before } => from_view(view, *hydrated_before, &mut state),
+        Seen::Silent => state.errors.push(ErrorNow {
+            class: words::INTERNAL.to_owned(),
+            message: "the mirror's loop does not answer".to_owned(),
+            since: None,
+        }),
+    }
+    state.status = status(about.paused, &state);
+    state
+}
+
+fn status(paused: bool, state: &MirrorState) -> Status {
+    if !state.halts.is_empty() {
+        Status::Halted
+    } else if paused {
+        Status::Paused
+    } else if !state.errors.is_empty() {
+        Status::Error
+    } else {
+        Status::Active
+    }
+}
+
+fn from_down(down: &Down, state: &mut MirrorState) {
+    state.phase = down.phase;
+    state.watch.watching = false;
+    let since = timestamp(down.since_ms);
+    match &down.why {
+        None => {}
+        Some(Why::Halt(reason, message)) => state.halts.push(Halt {
+            id: reason.as_str().to_owned(),
+            reason: *reason,
+            since,
+            message: message.clone(),
+            counts: Default::default(),
+            answers: HaltAnswer::of(*reason),
+            paths: Vec::new(),
+        }),
+        Some(Why::Error { class, message }) => {
+            state.errors.push(ErrorNow { class: (*class).to_owned(), message: message.clone(), since });
+        }
+    }
+}
+
+fn from_view(view: &View, hydrated_before: bool, state: &mut MirrorState) {
+    state.replica = view.replica.clone();
+    state.phase = words::phase(view.phase);
+    if state.phase == Phase::Hydrating && hydrated_before {
+        state.phase = Phase::Syncing;
+    }
+    state.hydrated = view.hydrated || hydrated_before;
+    state.halts = view.halts.iter().map(|halt| self::halt(halt)).collect();
+    state.errors = errors(view);
+    state.lag_seconds = view.lag_ms as f64 / 1_000.0;
+    state.files = view.files;
+    state.bytes = view.bytes;
+    state.pending = Pending { files: view.pending_files, bytes: view.pending_bytes };
+    state.queue = Queue {
+        running: view.in_flight,
+        others: view.pending_files.saturating_sub(view.in_flight),
+        ..Queue::default()
+    };
+    state.conflicts = view.conflict_copies;
+    state.problems = view.problems.len() as u64;
+    let paths = path_notes(view);
+    state.paths_left_out = paths.len().saturating_sub(PATHS_MAX) as u64;
+    state.paths = paths.into_iter().take(PATHS_MAX).collect();
+    state.last_sync = view.last_sync_ms.and_then(timestamp);
+    state.cursor = Some(view.cursor.to_string());
+    state.store = store(view.conditions);
+    state.watch.watching &= view.watch_healthy;
+}
+
+fn halt(halt: &handle::HaltView) -> Halt {
+    let reason = words::halt_reason(halt.reason);
+    Halt {
+        id: halt.id.clone(),
+        reason,
+        since: timestamp(halt.since_ms),
+        message: halt.message.clone(),
+        counts: if halt.count > 0 { [("files".to_owned(), halt.count)].into() } else { Default::default() },
+        answers: HaltAnswer::of(reason),
+        paths: Vec::new(),
+    }
+}
+
+fn errors(view: &View) -> Vec<ErrorNow> {
+    let troubles = view.errors.iter().map(|error| {
+        let refused = error.class == words::LOCAL && error.message.contains(REFUSED);
+        ErrorNow {
+            class: if refused { words::PERMISSION } else { words::error_class(error.class) }.to_owned(),
+            message: error.message.clone(),
+            since: timestamp(error.since_ms),
+        }
+    });
+    let mut errors: Vec<ErrorNow> = troubles.collect();
+    let refused: Vec<&(String, String)> =
+        view.problems.iter().filter(|(path, why)| path != LOST_AND_FOUND && why.contains(REFUSED)).collect();
+    if let Some((path, why)) = refused.first() {
+        let more = refused.len() - 1;
+        let more = if more > 0 { format!(" (and {more} more)") } else { String::new() };
+        errors.push(ErrorNow {
+            class: words::PERMISSION.to_owned(),
+            message: format!("{path}{more}: {why}; let the agent's user read and write it"),
+            since: None,
+        });
+    }
+    errors
+}
+
+fn path_notes(view: &View) -> Vec<PathNote> {
+    let note = |path: &str, state, reason: &str| PathNote {
+        path: path.to_owned(),
+        state,
+        reason: reason.to_owned(),
+        since: None,
+    };
+    let problems = view.problems.iter().map(|(path, why)| note(path, PathState::Problem, why));
+    let busy = view.busy.iter().map(|path| note(path.as_str(), PathState::Busy, "held open for writing"));
+    let open = view.open.iter().map(|path| note(path.as_str(), PathState::Open, "sent while it was held open"));
+    problems.chain(busy).chain(open).collect()
+}
+
+fn store(found: handle::Conditions) -> StoreState {
+    let conditions = Conditions {
+        create: proof(found.put),
+        replace: proof(found.put),
+        multipart: proof(found.multipart),
+        delete: proof(found.delete),
+        copy: proof(found.copy),
+        versions: Proof::Untested,
+    };
+    let missing = [
+        (found.put, "the store ignores conditions on PUT: each is preceded and followed by a look, which leaves a gap"),
+        (found.multipart, "the store ignores conditions on multipart uploads: large files are looked at before and after"),
+        (found.delete, "the store ignores conditions on DELETE: deletes wait one interval, then look again just before"),
+    ];
+    let weaker = missing.into_iter().filter(|(held, _)| *held == Some(false)).map(|(_, text)| text.to_owned());
+    StoreState { conditions, weaker: weaker.collect() }
+}
+
+fn proof(held: Option<bool>) -> Proof {
+    match held {
+        Some(true) => Proof::Proven,
+        Some(false) => Proof::Missing,
+        None => Proof::Untested,
+    }
+}
+
+pub fn receipt(mirror: &str, device: &str, from: &FlushReceipt) -> Receipt {
+    Receipt {
+        mirror: mirror.to_owned(),
+        device: device.to_owned(),
+        cursor: Some(from.cursor.to_string()),
+        flushed: from.flushed,
+        files: from.files,
+        bytes: from.bytes,
+        pending: ReceiptPending {
+            files: from.pending_files,
+            bytes: from.pending_bytes,
+            first: from.pending_first.clone(),
+        },
+        tree: (!from.tree.is_empty()).then(|| from.tree.clone()),
+        started: timestamp(from.started_ms),
+        finished: timestamp(from.finished_ms),
+    }
+    .fit()
+}
+
+/// The receipt of a mirror whose flush is not over, or that has no engine: what is known now.
+pub fn draft_receipt(device: &str, state: &MirrorState, started: Timestamp) -> Receipt {
+    Receipt {
+        mirror: state.name.clone(),
+        device: device.to_owned(),
+        cursor: state.cursor.clone(),
+        flushed: false,
+        files: state.files,
+        bytes: state.bytes,
+        pending: ReceiptPending { files: state.pending.files, bytes: state.pending.bytes, first: Vec::new() },
+        tree: None,
+        started: Some(started),
+        finished: None,
+    }
+}
+
+pub fn gauges(state: &MirrorState, progress: f64) -> MirrorGauges {
+    MirrorGauges {
+        lag_seconds: state.lag_seconds,
+        pending_files: state.pending.files,
+        pending_bytes: state.pending.bytes,
+        queue_depth: state.queue.running + state.queue.others,
+        conflicts_unresolved: state.conflicts,
+        hydration_progress: progress,
+        last_success_seconds: state.last_sync.map(|time| time.as_millisecond() as f64 / 1_000.0),
+        halted: HaltReason::ALL
+            .iter()
+            .map(|reason| (reason.as_str(), state.halts.iter().any(|halt| halt.reason == *reason)))
+            .collect(),
+    }
+}
+
+pub fn timestamp(milliseconds: i64) -> Option<Timestamp> {
+    Timestamp::from_millisecond(milliseconds).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use gosync_engine::handle::{ErrorView, HaltView};
+    use gosync_plan::guard;
+
+    use super::*;
+
+    fn about(paused: bool) -> About {
+        About {
+            name: "docs".into(),
+            local_path: "/docs".into(),
+            s3_path: "s3://b/docs".into(),
+            direction: Direction::TwoWay,
+            config_file: None,
+            paused,
+            watch: WatchState { watching: true, why_polling: None },
+        }
+    }
+
+    fn up(view: View) -> Seen {
+        Seen::Up { view: Box::new(View { watch_healthy: true, ..view }), hydrated_before: false }
+    }
+
+    fn trouble(class: &'static str, message: &str) -> ErrorView {
+        ErrorView { class, message: message.into(), since_ms: 0 }
+    }
+
+    fn halted() -> HaltView {
+        HaltView {
+            id: "k3".into(),
+            reason: guard::HaltReason::TooManyDeletes,
+            message: "60 of 100".into(),
+            count: 60,
+            since_ms: 0,
+        }
+    }
+
+    fn status_of(paused: bool, view: View) -> Status {
+        mirror_state(about(paused), &up(view)).status
+    }
+
+    #[test]
+    fn a_halt_stands_over_a_pause_and_a_pause_over_an_error() {
+        let error = || vec![trouble("s3", "no route")];
+        assert_eq!(status_of(false, View::default()), Status::Active);
+        assert_eq!(status_of(false, View { errors: error(), ..View::default() }), Status::Error);
+        assert_eq!(status_of(true, View { errors: error(), ..View::default() }), Status::Paused);
+        assert_eq!(status_of(true, View { errors: error(), halts: vec![halted()], ..View::default() }), Status::Halted);
+    }
+
+    #[test]
+    fn a_halt_says_what_can_be_answered() {
+        let state = mirror_state(about(false), &up(View { halts: vec![halted()], ..View::default() }));
+        assert_eq!(state.halts[0].counts["files"], 60);
+        assert_eq!(state.halts[0].answers.len(), 2);
+    }
+
+    #[test]
+    fn a_refused_folder_is_an_error_that_names_it() {
+        let why = "read folder failed at private: Permission";
+        let view = View { problems: vec![("private".into(), why.into())], ..View::default() };
+        let state = mirror_state(about(false), &up(view));
+        assert_eq!(state.status, Status::Error);
+        assert_eq!(state.errors[0].class, "permission");
+        assert!(state.errors[0].message.starts_with("private: "), "{}", state.errors[0].message);
+        let view = View { problems: vec![(LOST_AND_FOUND.into(), why.into())], ..View::default() };
+        assert_eq!(mirror_state(about(false), &up(view)).status, Status::Active);
+    }
+
+    #[test]
+    fn an_odd_name_alone_is_no_error() {
+        let view = View { problems: vec![("a//b".into(), "an empty component".into())], ..View::default() };
+        let state = mirror_state(about(false), &up(view));
+        assert_eq!((state.status, state.problems), (Status::Active, 1));
+    }
+
+    #[test]
+    fn errors_carry_the_words_that_people_know() {
+        let errors = vec![trouble("s3", "x"), trouble("local", "open failed at a: Permission"), trouble("bucket", "y")];
+        let state = mirror_state(about(false), &up(View { errors, ..View::default() }));
+        let classes: Vec<&str> = state.errors.iter().map(|error| error.class.as_str()).collect();
+        assert_eq!(classes, ["endpoint", "permission", "bucket"]);
+    }
+
+    #[test]
+    fn no_more_than_a_hundred_paths_are_named() {
+        let problems = (0..150).map(|n| (format!("p{n}"), "why".to_owned())).collect();
+        let state = mirror_state(about(false), &up(View { problems, ..View::default() }));
+        assert_eq!((state.paths.len(), state.paths_left_out, state.problems), (100, 50, 150));
+    }
+
+    #[test]
+    fn a_mirror_without_an_engine_says_why() {
+        let why = Some(Why::Halt(HaltReason::RootMissing, "gone".into()));
+        let seen = Seen::Down(Down { phase: Phase::Waiting, why, since_ms: 5 });
+        let state = mirror_state(about(false), &seen);
+        assert_eq!((state.status, state.phase), (Status::Halted, Phase::Waiting));
+        assert!(!state.watch.watching);
+        assert_eq!(mirror_state(about(false), &Seen::Silent).status, Status::Error);
+    }
+
+    #[test]
+    fn a_store_that_ignores_conditions_is_told_with_what_follows() {
+        let conditions = handle::Conditions { put: Some(true), multipart: Some(true), delete: Some(false), copy: None };
+        let state = mirror_state(about(false), &up(View { conditions, ..View::default() }));
+        assert_eq!(state.store.conditions.delete, Proof::Missing);
+        assert_eq!(state.store.conditions.create, Proof::Proven);
+        assert_eq!(state.store.weaker.len(), 1);
+        assert!(state.store.weaker[0].contains("DELETE"));
+    }
+
+    #[test]
+    fn what_was_hydrated_once_is_hydrated_from_the_start() {
+        let seen = Seen::Up {
+            view: Box::new(View { phase: handle::Phase::Hydrating, ..View::default() }),
+            hydrated_before: true,
+        };
+        let state = mirror_state(about(false), &seen);
+        assert!(state.hydrated);
+        assert_eq!(state.phase, Phase::Syncing);
+    }
+}

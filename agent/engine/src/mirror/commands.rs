@@ -1,0 +1,202 @@
+//! Commands from people and from the rest of the program, and what they see.
+
+use super::Ended;
+use super::core::{Core, Flush, Stage, task_bytes};
+use super::effect::{Effect, NOTE_PAUSED};
+use crate::handle::{Command, ErrorView, FlushReceipt, HaltView, Phase, View};
+use crate::ports::state::StateChange;
+use crate::sweep::Scope;
+
+impl Core {
+    pub(super) fn commanded(&mut self, command: Command) {
+        match command {
+            Command::View(reply) => {
+                let _ = reply.send(self.view());
+            }
+            Command::Pause(reply) => {
+                self.paused = true;
+                let note = StateChange::PutNote(NOTE_PAUSED.to_owned(), "yes".to_owned());
+                self.effects.push(Effect::Apply(vec![note]));
+                let _ = reply.send(());
+            }
+            Command::Resume(reply) => {
+                self.paused = false;
+                self.effects.push(Effect::Apply(vec![StateChange::DropNote(NOTE_PAUSED.to_owned())]));
+                self.want_sweep(Scope::Full);
+                let _ = reply.send(());
+            }
+            Command::Flush { timeout_ms, reply } => self.flush(timeout_ms, reply),
+            Command::Drain(reply) => {
+                self.draining = true;
+                self.flush(self.context.config.limits.drain_ms, reply);
+            }
+            Command::Approve { halt, reply } => {
+                let answer = self.answer_halt(&halt, true);
+                let _ = reply.send(answer);
+            }
+            Command::Deny { halt, reply } => {
+                let answer = self.answer_halt(&halt, false);
+                let _ = reply.send(answer);
+            }
+            Command::Conflicts(reply) => self.effects.push(Effect::Conflicts(reply)),
+            Command::TrashList(reply) => self.effects.push(Effect::TrashList(reply)),
+            Command::TrashRestore { item, reply } => self.effects.push(Effect::TrashRestore { item, reply }),
+            Command::Stop => self.ended = Some(Ended::Stopped),
+        }
+    }
+
+    pub(super) fn flush(&mut self, timeout_ms: u64, reply: futures_channel::oneshot::Sender<FlushReceipt>) {
+        // The sweep that is under way at the start has looked at nothing yet that could be newer.
+        let first = self.sweeps_begun <= 1 && !self.swept_once;
+        self.flushes.push(Flush {
+            sweep: if first { 1 } else { self.sweeps_begun + 1 },
+            deadline_ms: self.now().saturating_add(timeout_ms),
+            started_ms: self.context.utc_ms(),
+            reply,
+        });
+        if !first {
+            self.want_sweep(Scope::Full);
+        }
+    }
+
+    /// Answers those who wait for everything to be done, or whose time is over.
+    pub(super) fn answer_flushes(&mut self) {
+        if self.flushes.is_empty() {
+            return;
+        }
+        let now = self.now();
+        let stuck = self.stuck_reason();
+        let idle = self.is_idle();
+        let (done, waiting): (Vec<Flush>, Vec<Flush>) =
+            std::mem::take(&mut self.flushes).into_iter().partition(|flush| {
+                let swept = self.sweeping.is_none() && self.sweeps_begun >= flush.sweep && self.failed_sweeps == 0;
+                (idle && swept)
+                    || flush.deadline_ms <= now
+                    || (stuck.is_some() && (idle || self.stage != Stage::Running))
+            });
+        self.flushes = waiting;
+        if done.is_empty() {
+            return;
+        }
+        let pending = self.pending();
+        let flushed = idle && stuck.is_none() && pending.0 == 0;
+        let draft = FlushReceipt {
+            flushed,
+            pending_files: pending.0,
+            pending_bytes: pending.1,
+            pending_first: self.pending_first(),
+            started_ms: done.iter().map(|flush| flush.started_ms).min().unwrap_or_default(),
+            reason: if flushed { String::new() } else { stuck.unwrap_or_else(|| "the time was over".to_owned()) },
+            ..FlushReceipt::default()
+        };
+        let replies = done.into_iter().map(|flush| flush.reply).collect();
+        let end = self.draining && self.flushes.is_empty();
+        self.effects.push(Effect::Receipt { draft, replies, end });
+    }
+
+    /// Why a flush can't succeed by waiting.
+    pub(super) fn stuck_reason(&self) -> Option<String> {
+        if let Some(halt) = self.halts.values().next() {
+            return Some(format!("halted: {}", halt.message));
+        }
+        self.paused.then(|| "the mirror is paused".to_owned())
+    }
+
+    pub(super) fn is_idle(&self) -> bool {
+        let now = self.now();
+        self.stage == Stage::Running
+            && self.sweeping.is_none()
+            && self.sweep_wanted.is_none()
+            && self.queue.is_empty()
+            && self.running == 0
+            && self.looks == 0
+            && self.unresolved.is_empty()
+            && self.busy.is_empty()
+            && (self.deletes.len() == 0 || !self.halts.is_empty())
+            // Second looks at what was just written are no work of their own.
+            && self.dirty.next_due_ms().is_none_or(|due| due > now + self.context.config.limits.delete_wait_ms)
+    }
+
+    pub(super) fn pending(&self) -> (u64, u64) {
+        let queued: u64 = self.queue.iter().map(task_bytes).sum();
+        let files = self.queue.len() + self.running + self.deletes.len() + self.busy.len() + self.unresolved.len();
+        (files as u64, queued + self.running_bytes)
+    }
+
+    pub(super) fn pending_first(&self) -> Vec<String> {
+        let queued = self.queue.iter().map(|task| &task.operation.path);
+        queued
+            .chain(self.busy.keys())
+            .chain(self.deletes.paths())
+            .chain(self.unresolved.keys())
+            .chain(self.dirty.first(5))
+            .take(5)
+            .map(|path| path.as_str().to_owned())
+            .collect()
+    }
+
+    pub(super) fn view(&self) -> View {
+        let identity = self.context.identity();
+        let (pending_files, pending_bytes) = self.pending();
+        let now = self.now();
+        let phase = if self.draining {
+            Phase::Closing
+        } else if self.stage != Stage::Running {
+            Phase::Waiting
+        } else if !self.hydrated {
+            Phase::Hydrating
+        } else if self.is_idle() {
+            Phase::Idle
+        } else {
+            Phase::Syncing
+        };
+        let done = self.files as f64;
+        let problems = self.problems.iter().map(|(name, why)| (name.clone(), why.clone()));
+        View {
+            name: self.context.config.name.clone(),
+            paused: self.paused,
+            phase,
+            hydrated: self.hydrated,
+            hydration_progress: if self.hydrated { 1.0 } else { done / (done + pending_files as f64).max(1.0) },
+            halts: self
+                .halts
+                .values()
+                .map(|row| HaltView {
+                    id: row.id.clone(),
+                    reason: row.reason,
+                    message: row.message.clone(),
+                    count: row.count,
+                    since_ms: row.since_ms,
+                })
+                .collect(),
+            errors: self
+                .troubles
+                .iter()
+                .map(|(class, trouble)| ErrorView {
+                    class,
+                    message: trouble.message.clone(),
+                    since_ms: trouble.since_ms,
+                })
+                .collect(),
+            files: self.files,
+            bytes: self.bytes,
+            pending_files,
+            pending_bytes,
+            in_flight: self.running as u64,
+            busy: self.busy.keys().cloned().collect(),
+            open: Vec::new(),
+            problems: problems.chain(self.swept_problems.iter().cloned()).collect(),
+            conflicts: self.totals.conflicts,
+            last_sync_ms: self.last_sync_ms,
+            lag_ms: self.dirty.oldest_ms().map_or(0, |first| now.saturating_sub(first)),
+            watch_healthy: self.watch_healthy,
+            conditions: identity.conditions,
+            replica: identity.replica,
+            cursor: identity.cursor,
+            conflict_copies: self.conflict_copies,
+            trash_files: self.trash.0,
+            trash_bytes: self.trash.1,
+            totals: self.totals,
+        }
+    }
+}

@@ -1,0 +1,193 @@
+//! Guards, halts and their answers (R14), and troubles with the outside.
+
+use gosync_plan::{GuardVerdict, HaltReason, RelPath};
+
+use super::Ended;
+use super::core::{Core, Outage, Trouble, is_of_the_root};
+use super::effect::{Effect, NOTE_WINDOW};
+use crate::handle::CommandError;
+use crate::look::{Failure, describe};
+use crate::ports::StoreErrorKind;
+use crate::ports::observer::Event as Told;
+use crate::ports::state::{HaltRow, StateChange};
+use crate::sweep::{Scope, backoff_ms};
+
+impl Core {
+    /// Lets held deletes go when their burst has ended and they are not too many.
+    pub(super) fn judge_deletes(&mut self) {
+        let now = self.now();
+        let limits = &self.context.config.limits;
+        let (quiet, max, window) = (limits.burst_quiet_ms, limits.burst_max_ms, limits.delete_window_ms);
+        // A sweep may still find more, and a full one tells whether either side was emptied.
+        if self.sweeping.is_some() || !self.swept_once || self.looks > 0 {
+            return;
+        }
+        if self.deletes.len() == 0 {
+            self.end_halt(HaltReason::TooManyDeletes);
+            return;
+        }
+        let flushing = !self.flushes.is_empty() && self.dirty.next_due_ms().is_none_or(|due| due > now);
+        if !flushing && self.deletes.burst_ends_ms(quiet, max).is_some_and(|ends| ends > now) {
+            return;
+        }
+        if self.halts.keys().any(|reason| *reason != HaltReason::TooManyDeletes) {
+            return;
+        }
+        self.deletes.roll(self.context.utc_ms(), self.files.max(self.deletes.len() as u64), window);
+        if !self.deletes_approved
+            && let GuardVerdict::Halt(reason) = self.deletes.verdict(self.context.config.deletes)
+        {
+            let count = self.deletes.counted();
+            let message = format!(
+                "{count} deletes are waiting and {} were done, of {} files",
+                self.deletes.window.executed, self.deletes.window.ancestors
+            );
+            self.halt(reason, message, count);
+            return;
+        }
+        self.end_halt(HaltReason::TooManyDeletes);
+        let tasks = self.deletes.take(now, self.deletes_approved);
+        if tasks.is_empty() {
+            return;
+        }
+        if self.deletes.len() == 0 {
+            self.deletes_approved = false;
+        }
+        if let Ok(note) = serde_json::to_string(&self.deletes.window) {
+            self.effects.push(Effect::Apply(vec![StateChange::PutNote(NOTE_WINDOW.to_owned(), note)]));
+        }
+        for task in tasks {
+            self.in_hand.insert(task.operation.path.clone(), None);
+            self.queue.push_back(task);
+        }
+    }
+
+    pub(super) fn halt(&mut self, reason: HaltReason, message: String, count: u64) {
+        if let Some(known) = self.halts.get_mut(&reason) {
+            known.message = message;
+            known.count = count;
+            return;
+        }
+        let id = self.context.ports.ids.nonce().to_hex()[..6].to_owned();
+        let row = HaltRow { id, reason, message: message.clone(), count, since_ms: self.context.utc_ms() };
+        self.effects.push(Effect::Apply(vec![StateChange::PutHalt(row.clone())]));
+        self.halts.insert(reason, row);
+        self.tell(&Told::Halted { reason, message });
+        if is_of_the_root(reason) {
+            // Nothing that was concluded from this tree counts any more.
+            for task in std::mem::take(&mut self.queue) {
+                self.in_hand.remove(&task.operation.path);
+            }
+            self.deletes.clear();
+        }
+    }
+
+    pub(super) fn end_halt(&mut self, reason: HaltReason) {
+        if let Some(row) = self.halts.remove(&reason) {
+            self.effects.push(Effect::Apply(vec![StateChange::DropHalt(row.id)]));
+            self.tell(&Told::HaltEnded { reason });
+            self.want_sweep(Scope::Full);
+        }
+    }
+
+    pub(super) fn answer_halt(&mut self, id: &str, approved: bool) -> Result<String, CommandError> {
+        let Some(row) = self.halts.values().find(|row| row.id == id).cloned() else {
+            return Err(CommandError {
+                code: "no-such-halt",
+                message: format!("this mirror has no halt {id}"),
+                hint: "`gosync sync state` shows the halts and their ids".to_owned(),
+            });
+        };
+        let held: Vec<RelPath> = self.deletes.paths().cloned().collect();
+        let count = held.len();
+        match (row.reason, approved) {
+            (HaltReason::TooManyDeletes | HaltReason::RemoteEmptied, true) => {
+                self.deletes_approved = true;
+                let utc = self.context.utc_ms();
+                self.deletes.begin_window(utc, self.files);
+                self.end_halt(row.reason);
+                Ok(format!("{count} deletes will be done"))
+            }
+            (HaltReason::TooManyDeletes | HaltReason::RemoteEmptied, false) => {
+                self.deletes.clear();
+                // Forgotten as agreed upon, what one side still has is news for the other.
+                self.effects.push(Effect::ForgetAncestors(held));
+                let executed = self.deletes.take_executed();
+                let done = executed.len();
+                if done > 0 {
+                    self.effects.push(Effect::BringBack(executed));
+                }
+                self.end_halt(row.reason);
+                Ok(format!("{count} files come back; {done} deleted before the halt are looked for"))
+            }
+            (HaltReason::RootEmptied, true) => {
+                self.deletes_approved = true;
+                self.effects.push(Effect::RestoreMarker(row.id.clone()));
+                self.end_halt(row.reason);
+                Ok("what is missing counts as deleted".to_owned())
+            }
+            (HaltReason::RootEmptied, false) | (HaltReason::RootReplaced | HaltReason::VolumeChanged, true) => {
+                self.effects.push(Effect::AdoptRoot(row.id.clone()));
+                self.end_halt(row.reason);
+                Ok("a first run begins: what the bucket has is downloaded, nothing is deleted".to_owned())
+            }
+            (reason, _) => Err(CommandError {
+                code: "no-answer",
+                message: format!("a halt {reason:?} has no such answer"),
+                hint: "it ends by itself when its cause is gone".to_owned(),
+            }),
+        }
+    }
+
+    /// The outside failed: said once, and tried again later.
+    pub(super) fn trouble(&mut self, failure: &Failure) {
+        let (class, message) = match failure {
+            Failure::Killed => {
+                self.ended = Some(Ended::Killed);
+                return;
+            }
+            Failure::Store(error) => {
+                if error.is_of_the_store() {
+                    let now = self.now();
+                    let attempts = self.outage.as_ref().map_or(0, |outage| outage.attempts) + 1;
+                    let fresh = self.outage.as_ref().is_none_or(|outage| outage.retry_ms <= now);
+                    if fresh {
+                        let wait = (backoff_ms(attempts) * 5).min(30_000);
+                        self.outage = Some(Outage { retry_ms: now + wait, attempts, trial: false });
+                    }
+                }
+                let class = match error.kind {
+                    StoreErrorKind::Credentials | StoreErrorKind::Denied => "credentials",
+                    StoreErrorKind::NoSuchBucket => "bucket",
+                    StoreErrorKind::Throttled => "throttled",
+                    _ => "s3",
+                };
+                (class, describe(error))
+            }
+            Failure::State(error) => ("state", describe(error)),
+            Failure::Local(error) => ("local", describe(error)),
+        };
+        let since_ms = self.context.utc_ms();
+        if !self.troubles.contains_key(class) {
+            self.tell(&Told::Trouble { class, message: message.clone() });
+        }
+        self.troubles
+            .entry(class)
+            .and_modify(|known| known.message.clone_from(&message))
+            .or_insert(Trouble { message, since_ms });
+    }
+
+    pub(super) fn end_trouble(&mut self, class: &'static str) {
+        if self.troubles.remove(class).is_some() {
+            self.tell(&Told::TroubleEnded { class });
+        }
+    }
+
+    /// A request was answered as it should be.
+    pub(super) fn store_answers(&mut self) {
+        self.outage = None;
+        for class in ["s3", "credentials", "bucket", "throttled"] {
+            self.end_trouble(class);
+        }
+    }
+}

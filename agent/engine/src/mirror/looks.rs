@@ -1,0 +1,195 @@
+//! Hints and looks: which paths are looked at, when, and what a look leads to.
+
+use std::collections::HashMap;
+
+use gosync_plan::RelPath;
+use gosync_plan::decide::{Action, Problem};
+use gosync_plan::settle::{Difference, PlannedOperation, settle};
+
+use super::core::{Core, PROBLEM_RETRY_MS};
+use super::dirty::Dirty;
+use super::effect::Effect;
+use crate::handle::Hint;
+use crate::look::Looked;
+use crate::ports::observer::Event as Told;
+use crate::ports::state::StateChange;
+use crate::sequences::Task;
+use crate::sweep::Scope;
+
+/// Folders that appeared are looked at once more: what was written before the watch was set had no event.
+const SECOND_LOOK_MS: u64 = 1_000;
+
+impl Core {
+    pub(super) fn hinted(&mut self, hint: Hint) {
+        let now = self.now();
+        let limits = &self.context.config.limits;
+        let (quiet, quiet_max, delete_wait) = (limits.quiet_ms, limits.quiet_max_ms, limits.delete_wait_ms);
+        let (name, dirty) = match hint {
+            Hint::LocalOverflow => {
+                self.tell(&Told::WatchOverflow);
+                return self.want_sweep(Scope::Full);
+            }
+            Hint::WatchHealthy(healthy) => {
+                if self.watch_healthy != healthy {
+                    self.watch_healthy = healthy;
+                    // Whatever happened in between had no event.
+                    self.want_sweep(Scope::Full);
+                }
+                return;
+            }
+            Hint::Remote(path) => {
+                return self.mark(path, Dirty { first_ms: now, ..Dirty::at(now) }.with_head());
+            }
+            Hint::LocalChanged(name) => (name, Dirty { first_ms: now, ..Dirty::at(now + quiet_max) }),
+            Hint::LocalClosed(name) => (name, Dirty { first_ms: now, ..Dirty::at(now + quiet) }.deep()),
+            Hint::LocalRemoved(name) => (name, Dirty { first_ms: now, ..Dirty::at(now + delete_wait) }.deep()),
+            Hint::LocalFolder(name) => {
+                if let Ok(path) = RelPath::new(name.as_str()) {
+                    let again = Dirty { first_ms: now, ..Dirty::at(now + SECOND_LOOK_MS) }.deep();
+                    // Under another path of the set, so that the first look isn't put off by the second.
+                    self.effects.push(Effect::Expand(vec![path.clone()]));
+                    self.looks += 1;
+                    self.mark(path, again);
+                    return;
+                }
+                (name, Dirty::at(now).deep())
+            }
+        };
+        match RelPath::new(name.as_str()) {
+            Ok(path) => self.mark(path, dirty),
+            Err(_) if name.is_empty() => self.want_sweep(Scope::Full),
+            // A name of ours, or one that no key can spell: the scan reports those.
+            Err(_) => {}
+        }
+    }
+
+    /// The path is to be looked at, unless somebody has it in hand: then afterwards.
+    pub(super) fn mark(&mut self, path: RelPath, dirty: Dirty) {
+        self.deletes.release(&path);
+        let quiet_max = self.context.config.limits.quiet_max_ms;
+        if let Some(again) = self.in_hand.get_mut(&path) {
+            *again = Some(match again {
+                Some(known) => Dirty {
+                    due_ms: dirty.due_ms,
+                    head: known.head || dirty.head,
+                    rehash: known.rehash || dirty.rehash,
+                    deep: known.deep || dirty.deep,
+                    ..*known
+                },
+                None => dirty,
+            });
+            return;
+        }
+        self.dirty.add(path, dirty, quiet_max);
+    }
+
+    /// Nobody has the path in hand any more; what was hinted meanwhile comes due.
+    pub(super) fn let_go(&mut self, path: &RelPath) -> bool {
+        match self.in_hand.remove(path) {
+            Some(Some(again)) => {
+                self.mark(path.clone(), again);
+                true
+            }
+            _ => false,
+        }
+    }
+
+    pub(super) fn looked(&mut self, all: Vec<Looked>) {
+        let mut differences = Vec::new();
+        for looked in all {
+            match looked {
+                Looked::InStep(path) => {
+                    self.deletes.release(&path);
+                    self.calm(&path);
+                    self.let_go(&path);
+                }
+                Looked::Ignored(path, known) => {
+                    if known {
+                        self.effects.push(Effect::Apply(vec![StateChange::DropAncestor(path.clone())]));
+                        self.totals_stale = true;
+                    }
+                    self.calm(&path);
+                    self.let_go(&path);
+                }
+                Looked::Failed(path, failure) => {
+                    self.trouble(&failure);
+                    self.retry(&path, None);
+                }
+                Looked::Differs(difference) => differences.push(*difference),
+            }
+        }
+        self.plan(differences);
+    }
+
+    /// The path has no problem (any more).
+    pub(super) fn calm(&mut self, path: &RelPath) {
+        self.attempts.remove(path);
+        self.busy.remove(path);
+        self.problems.remove(path.as_str());
+    }
+
+    pub(super) fn plan(&mut self, differences: Vec<Difference>) {
+        if differences.is_empty() {
+            return;
+        }
+        let mut known: HashMap<RelPath, Difference> =
+            differences.iter().map(|difference| (difference.path.clone(), difference.clone())).collect();
+        let plan = settle(differences);
+        for (path, problem) in plan.problems {
+            self.report(&path, &problem);
+            self.let_go(&path);
+        }
+        for operation in plan.operations {
+            let Some(difference) = known.remove(&operation.path) else { continue };
+            self.plan_operation(operation, difference);
+        }
+    }
+
+    pub(super) fn plan_operation(&mut self, operation: PlannedOperation, difference: Difference) {
+        let now = self.now();
+        let path = operation.path.clone();
+        let read_open = self
+            .busy
+            .get(&path)
+            .is_some_and(|busy| now.saturating_sub(busy.since_ms) >= self.context.config.limits.settle_max_ms);
+        let Difference { ancestor, local, remote, .. } = difference;
+        let task = Task { operation, ancestor, local, remote, read_open };
+        if task.operation.action.is_delete() {
+            // Without a condition on the store's side, time is the only thing that tells a stranger's edit.
+            let unconditional = matches!(task.operation.action, Action::DeleteObject { .. })
+                && self.context.conditions().delete == Some(false);
+            let not_before = if unconditional { now + self.context.config.limits.interval_ms } else { now };
+            let again = self.in_hand.remove(&path).flatten();
+            self.deletes.hold(task, now, not_before);
+            if let Some(again) = again {
+                self.mark(path, again);
+            }
+            return;
+        }
+        self.deletes.release(&path);
+        self.queue.push_back(task);
+    }
+
+    pub(super) fn report(&mut self, path: &RelPath, problem: &Problem) {
+        let message = match problem {
+            Problem::Name { why } => why.to_string(),
+            Problem::Special { kind } => format!("not a regular file ({kind:?})").to_lowercase(),
+            Problem::LocalLook { message } | Problem::RemoteLook { message } => message.clone(),
+            Problem::FolderInTheWay => "the bucket has an object where a folder stands".to_owned(),
+        };
+        self.problem(path.as_str().to_owned(), message);
+        let now = self.now();
+        if matches!(problem, Problem::LocalLook { .. } | Problem::RemoteLook { .. }) {
+            self.mark(path.clone(), Dirty::at(now + PROBLEM_RETRY_MS));
+        }
+    }
+
+    pub(super) fn problem(&mut self, name: String, message: String) {
+        if self.problems.get(&name) != Some(&message) {
+            if let Ok(path) = RelPath::new(name.as_str()) {
+                self.tell(&Told::Problem { path, message: message.clone() });
+            }
+            self.problems.insert(name, message);
+        }
+    }
+}

@@ -1,0 +1,245 @@
+//! Operations: which may run, how many at once, and what follows from the end of each.
+
+use std::collections::VecDeque;
+
+use gosync_plan::RelPath;
+use gosync_plan::decide::{Action, ExpectLocal};
+
+use super::core::{Busy, Core, PROBLEM_RETRY_MS, RACY_MS, asks_the_store, task_bytes, writes_remotely};
+use super::dirty::Dirty;
+use super::effect::Effect;
+use crate::ignored::IGNORE_FILE;
+use crate::ports::observer::Event as Told;
+use crate::ports::state::JournalEntry;
+use crate::sequences::{Outcome, Task};
+use crate::sweep::{Scope, backoff_ms};
+
+/// Operations in flight, those that wait for a request among them.
+const OPERATIONS_MAX: usize = 128;
+/// A path that fails is tried again after at most this.
+const RETRY_MS_MAX: u64 = 60_000;
+/// While a file is held open, it is asked about this often.
+const BUSY_RETRY_MS: u64 = 1_000;
+
+impl Core {
+    pub(super) fn launch(&mut self) {
+        let limits = self.context.config.limits.clone();
+        let mut skipped = VecDeque::new();
+        while let Some(task) = self.queue.pop_front() {
+            if self.running >= OPERATIONS_MAX || (self.outage.is_some() && !self.may_try()) {
+                self.queue.push_front(task);
+                break;
+            }
+            if self.must_wait(&task.operation.action) {
+                // When the halt ends, a sweep finds it again.
+                let path = task.operation.path.clone();
+                self.let_go(&path);
+                continue;
+            }
+            let bytes = task_bytes(&task);
+            let large = bytes > limits.part_bytes;
+            let fits = if writes_remotely(&task.operation.action) && !self.probed {
+                false
+            } else if large {
+                self.running_large < limits.large_operations_max
+            } else {
+                self.running_bytes + bytes <= limits.buffer_bytes_max || self.running_bytes == 0
+            };
+            if !fits {
+                // Large ones don't hold up small ones, nor the other way round.
+                skipped.push_back(task);
+                if skipped.len() > OPERATIONS_MAX {
+                    break;
+                }
+                continue;
+            }
+            self.running += 1;
+            if large {
+                self.running_large += 1;
+            } else {
+                self.running_bytes += bytes;
+            }
+            self.effects.push(Effect::Run(Box::new(task)));
+        }
+        while let Some(task) = skipped.pop_back() {
+            self.queue.push_front(task);
+        }
+    }
+
+    /// One trial is let through after each wait.
+    pub(super) fn may_try(&mut self) -> bool {
+        let now = self.now();
+        match &mut self.outage {
+            Some(outage) if outage.retry_ms <= now && !outage.trial => {
+                outage.trial = true;
+                true
+            }
+            Some(_) => false,
+            None => true,
+        }
+    }
+
+    /// Whatever the trial came to, the next one may be made; a failure puts it off again.
+    pub(super) fn trial_ended(&mut self) {
+        let now = self.now();
+        if let Some(outage) = &mut self.outage
+            && outage.trial
+        {
+            outage.trial = false;
+            outage.retry_ms = now;
+        }
+    }
+
+    /// Under a halt whose local tree is trusted, deletes and overwrites of local files wait.
+    pub(super) fn must_wait(&self, action: &Action) -> bool {
+        !self.halts.is_empty()
+            && match action {
+                Action::Download { expect, .. } => *expect != ExpectLocal::Absent,
+                Action::Conflict { .. } | Action::Repair { .. } | Action::MoveAside { .. } => true,
+                _ => false,
+            }
+    }
+
+    pub(super) fn operation_ended(&mut self, task: Task, outcome: Outcome) {
+        self.running -= 1;
+        self.trial_ended();
+        let bytes = task_bytes(&task);
+        if bytes > self.context.config.limits.part_bytes {
+            self.running_large -= 1;
+        } else {
+            self.running_bytes -= bytes;
+        }
+        let path = task.operation.path.clone();
+        let now = self.now();
+        let wait = self.context.config.limits.displaced_wait_ms;
+        self.displaced.extend(self.context.take_displaced().into_iter().map(|entry| (entry, now + wait)));
+        match outcome {
+            Outcome::Done { events, look_at } => {
+                self.totals_stale = true;
+                if asks_the_store(&task.operation.action) {
+                    self.store_answers();
+                }
+                self.end_trouble("local");
+                self.end_trouble("state");
+                self.calm(&path);
+                for event in &events {
+                    self.count(event);
+                    self.tell(event);
+                }
+                for further in look_at {
+                    self.mark(further, Dirty::at(now));
+                }
+                let racy = match &task.operation.action {
+                    Action::Upload { local, .. } | Action::Record { local, .. } => {
+                        self.context.utc_ms() - local.mtime_ns.div_euclid(1_000_000) < RACY_MS
+                    }
+                    _ => false,
+                };
+                if racy && !self.draining {
+                    self.mark(path.clone(), Dirty { rehash: true, ..Dirty::at(now + RACY_MS.unsigned_abs()) });
+                }
+                if path.file_name() == IGNORE_FILE {
+                    self.want_sweep(Scope::Full);
+                }
+                self.let_go(&path);
+            }
+            Outcome::Again => self.retry(&path, Some(now)),
+            Outcome::Busy => {
+                let since_ms = self.busy.get(&path).map_or(now, |busy| busy.since_ms);
+                self.busy.insert(path.clone(), Busy { since_ms });
+                self.in_hand.remove(&path);
+                self.mark(path, Dirty::at(now + BUSY_RETRY_MS).with_head());
+            }
+            Outcome::Problem(message) => {
+                self.problem(path.as_str().to_owned(), message);
+                self.in_hand.remove(&path);
+                self.mark(path, Dirty::at(now + PROBLEM_RETRY_MS).with_head());
+            }
+            Outcome::Failed(failure) => {
+                self.trouble(&failure);
+                self.retry(&path, None);
+            }
+            Outcome::Unresolved(entry, failure) => {
+                self.trouble(&failure);
+                self.unresolved.insert(path, (*entry, now + RETRY_MS_MAX.min(2_000)));
+            }
+        }
+    }
+
+    pub(super) fn count(&mut self, event: &Told) {
+        let totals = &mut self.totals;
+        match event {
+            Told::Uploaded { bytes, .. } => {
+                totals.uploaded_files += 1;
+                totals.uploaded_bytes += bytes;
+            }
+            Told::Downloaded { bytes, .. } => {
+                totals.downloaded_files += 1;
+                totals.downloaded_bytes += bytes;
+            }
+            Told::DeletedObject { .. } => totals.deleted_objects += 1,
+            Told::Trashed { .. } => totals.trashed_files += 1,
+            Told::Conflict { .. } => {
+                totals.conflicts += 1;
+                self.conflict_copies += 1;
+            }
+            _ => {}
+        }
+    }
+
+    /// Look at the path again, with a HEAD: at `due_ms`, or after a wait that grows with each failure.
+    pub(super) fn retry(&mut self, path: &RelPath, due_ms: Option<u64>) {
+        let now = self.now();
+        self.in_hand.remove(path);
+        let attempts = self.attempts.entry(path.clone()).or_default();
+        *attempts += 1;
+        let wait = (backoff_ms(*attempts) * 10).min(RETRY_MS_MAX);
+        // What failed a few times at once is not as fresh as it seems.
+        let due_ms = due_ms.filter(|_| *attempts < 4).unwrap_or(now + wait);
+        self.mark(path.clone(), Dirty::at(due_ms).with_head());
+    }
+
+    pub(super) fn resolved(&mut self, path: RelPath, outcome: Outcome) {
+        let now = self.now();
+        match outcome {
+            Outcome::Unresolved(entry, failure) => {
+                self.trouble(&failure);
+                self.unresolved.insert(path, (*entry, now + 2_000));
+                return;
+            }
+            Outcome::Done { events, .. } => {
+                self.totals_stale = true;
+                for event in &events {
+                    self.count(event);
+                    self.tell(event);
+                }
+            }
+            Outcome::Failed(failure) => self.trouble(&failure),
+            _ => {}
+        }
+        self.store_answers();
+        self.in_hand.remove(&path);
+        self.mark(path, Dirty::at(now).with_head());
+    }
+
+    pub(super) fn settled(&mut self, entry: JournalEntry, outcome: Outcome) {
+        self.settling -= 1;
+        let now = self.now();
+        match outcome {
+            Outcome::Done { events, look_at } => {
+                for event in &events {
+                    self.count(event);
+                    self.tell(event);
+                }
+                for path in look_at {
+                    self.mark(path, Dirty::at(now));
+                }
+            }
+            Outcome::Failed(failure) => {
+                self.trouble(&failure);
+                self.displaced.push_back((entry, now + RETRY_MS_MAX));
+            }
+            _ => self.displaced.push_back((entry, now + self.context.config.limits.displaced_wait_ms)),
+        }
+    }
+}

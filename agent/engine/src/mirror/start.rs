@@ -1,0 +1,102 @@
+//! The start: is the root ours, what did the last run leave, what can the store do.
+
+use gosync_plan::HaltReason;
+
+use super::Ended;
+use super::core::{Core, Stage, is_of_the_root};
+use super::dirty::Dirty;
+use super::effect::{Effect, Restarted};
+use crate::context::lock;
+use crate::look::Failure;
+use crate::ports::state::StateChange;
+use crate::sequences::start::Root;
+use crate::sweep::Scope;
+
+impl Core {
+    pub(super) fn check_root(&mut self) {
+        self.stage = Stage::CheckingRoot;
+        self.effects.push(Effect::CheckRoot);
+    }
+
+    pub(super) fn root_checked(&mut self, result: Result<Root, Failure>) {
+        let now = self.now();
+        match result {
+            Ok(Root::Another) => self.ended = Some(Ended::ReopenRoot),
+            Ok(Root::Halted(reason, message)) => {
+                self.halt(reason, message, 0);
+                self.stage = Stage::Waiting { until_ms: now + self.root_retry_ms() };
+            }
+            Ok(Root::Known | Root::New) => {
+                self.end_trouble("local");
+                for reason in [
+                    HaltReason::RootMissing,
+                    HaltReason::RootEmptied,
+                    HaltReason::RootReplaced,
+                    HaltReason::VolumeChanged,
+                ] {
+                    self.end_halt(reason);
+                }
+                self.stage = Stage::Recovering;
+                self.effects.push(Effect::Recover);
+            }
+            Err(failure) => {
+                self.trouble(&failure);
+                self.stage = Stage::Waiting { until_ms: now + self.root_retry_ms() };
+            }
+        }
+    }
+
+    pub(super) fn root_retry_ms(&self) -> u64 {
+        self.context.config.limits.interval_ms.min(1_000)
+    }
+
+    pub(super) fn recovered(&mut self, result: Result<Box<Restarted>, Failure>) {
+        let now = self.now();
+        let restarted = match result {
+            Ok(restarted) => *restarted,
+            Err(failure) => {
+                self.trouble(&failure);
+                self.stage = Stage::Waiting { until_ms: now + self.root_retry_ms() };
+                return;
+            }
+        };
+        self.stage = Stage::Running;
+        self.paused |= restarted.paused;
+        self.hydrated |= restarted.hydrated;
+        self.deletes.window = restarted.window.unwrap_or_default();
+        for halt in restarted.halts {
+            // Those of the root are found again where they still hold.
+            if !is_of_the_root(halt.reason) {
+                self.halts.entry(halt.reason).or_insert(halt);
+            } else {
+                self.effects.push(Effect::Apply(vec![StateChange::DropHalt(halt.id)]));
+            }
+        }
+        for entry in restarted.recovered.unresolved {
+            self.in_hand.insert(entry.path.clone(), Some(Dirty::at(now).with_head()));
+            self.unresolved.insert(entry.path.clone(), (entry, now));
+        }
+        self.displaced.clear();
+        for entry in restarted.recovered.displaced {
+            self.displaced.push_back((entry, now));
+        }
+        for row in restarted.recovered.stale_uploads {
+            self.effects.push(Effect::AbortUpload(row));
+        }
+        self.effects.push(Effect::EvictTrash);
+        self.want_sweep(Scope::Full);
+    }
+
+    pub(super) fn probed(&mut self, result: Result<crate::handle::Conditions, Failure>) {
+        self.probing = false;
+        self.trial_ended();
+        match result {
+            Ok(conditions) => {
+                lock(&self.context.shared.identity).conditions = conditions;
+                self.probed = true;
+                self.store_answers();
+            }
+            Err(failure) => self.trouble(&failure),
+        }
+    }
+}

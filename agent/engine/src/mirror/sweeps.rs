@@ -1,0 +1,111 @@
+//! Sweeps: when one begins, and what follows from its end.
+
+use gosync_plan::guard::{remote_emptied, root_emptied};
+use gosync_plan::{GuardVerdict, HaltReason};
+
+use super::core::{Core, RACY_MS};
+use super::dirty::Dirty;
+use crate::look::{Failure, Looked};
+use crate::ports::TreeErrorKind;
+use crate::ports::observer::Event as Told;
+use crate::sweep::{Found, Scope, Swept, backoff_ms};
+
+/// Listing takes at most a tenth of the time.
+const LIST_SHARE: u64 = 10;
+
+impl Core {
+    pub(super) fn want_sweep(&mut self, scope: Scope) {
+        self.sweep_wanted = match (self.sweep_wanted, scope) {
+            (Some(Scope::Full), _) | (_, Scope::Full) => Some(Scope::Full),
+            _ => Some(Scope::Remote),
+        };
+    }
+
+    pub(super) fn found(&mut self, found: Found) {
+        let now = self.now();
+        let mut fresh = Vec::with_capacity(found.looked.len());
+        for looked in found.looked {
+            let path = match &looked {
+                Looked::InStep(path) | Looked::Ignored(path, _) | Looked::Failed(path, _) => path,
+                Looked::Differs(difference) => &difference.path,
+            };
+            if self.in_hand.contains_key(path) || self.context.recorded_since(path, found.read_at) {
+                // Its page is older than what was done since: look anew.
+                self.mark(path.clone(), Dirty::at(now).with_head());
+                continue;
+            }
+            self.in_hand.insert(path.clone(), None);
+            fresh.push(looked);
+        }
+        self.looked(fresh);
+        for path in found.lazy {
+            self.mark(path, Dirty { rehash: false, ..Dirty::at(now + RACY_MS.unsigned_abs()) });
+        }
+    }
+
+    pub(super) fn swept(&mut self, scope: Scope, swept: Swept, milliseconds: u64) {
+        let now = self.now();
+        let limits = &self.context.config.limits;
+        let interval = limits.interval_ms.max(milliseconds.saturating_mul(LIST_SHARE - 1));
+        self.sweeping = None;
+        self.context.sweep_ends();
+        let complete = swept.failure.is_none();
+        self.trial_ended();
+        self.totals.sweeps += 1;
+        self.tell(&Told::SweepEnded { complete, milliseconds, files: swept.listed.max(swept.walked) });
+        if let Some(failure) = swept.failure {
+            self.failed_sweeps += 1;
+            let wait = (500 * backoff_ms(self.failed_sweeps) / 100).min(interval.max(1_000));
+            self.next_remote_ms = now + wait;
+            if scope == Scope::Full {
+                self.next_scan_ms = self.next_remote_ms;
+            }
+            if matches!(&failure, Failure::Local(error) if error.kind != TreeErrorKind::Killed) {
+                // The walk could not even begin: what stands at the root?
+                self.trouble(&failure);
+                self.check_root();
+                return;
+            }
+            self.trouble(&failure);
+            return;
+        }
+        self.failed_sweeps = 0;
+        self.store_answers();
+        self.next_remote_ms = now + interval;
+        let min = self.context.config.deletes.min;
+        match remote_emptied(swept.ancestors, swept.listed, min) {
+            GuardVerdict::Halt(reason) if !self.deletes_approved => {
+                let message =
+                    format!("the bucket lists nothing below the prefix, {} files were in step", swept.ancestors);
+                self.halt(reason, message, swept.ancestors);
+            }
+            _ => self.end_halt(HaltReason::RemoteEmptied),
+        }
+        if scope == Scope::Full {
+            self.next_scan_ms = now + self.scan_interval(interval);
+            self.swept_problems = swept.problems;
+            self.conflict_copies = swept.conflict_copies;
+            self.swept_once = true;
+            self.end_trouble("local");
+            if self.deletes.len() == 0 {
+                self.deletes_approved = false;
+            }
+            if let GuardVerdict::Halt(reason) = root_emptied(swept.ancestors, swept.ancestors_present, min)
+                && !self.deletes_approved
+            {
+                let message = format!("none of the {} files that were in step is there", swept.ancestors);
+                self.halt(reason, message, swept.ancestors);
+            }
+        }
+    }
+
+    /// Jittered, so that many agents don't scan at once.
+    pub(super) fn scan_interval(&self, interval_ms: u64) -> u64 {
+        if !self.watch_healthy {
+            return interval_ms;
+        }
+        let scan = self.context.config.limits.scan_interval_ms;
+        let jitter = u64::from(self.context.ports.ids.nonce().0[0]) * (scan / 10) / 255;
+        scan - scan / 20 + jitter
+    }
+}

@@ -1,0 +1,84 @@
+//! The log of the process, by `tracing`: lines of text or of JSON.
+//!
+//! The level is that of our own crates. Libraries only ever warn, so that `debug` stays readable and no library can put
+//! a request's headers into the log.
+
+use std::io;
+
+use tracing::level_filters::LevelFilter;
+use tracing_subscriber::filter::Targets;
+use tracing_subscriber::fmt::writer::BoxMakeWriter;
+use tracing_subscriber::layer::SubscriberExt as _;
+use tracing_subscriber::util::{SubscriberInitExt as _, TryInitError};
+use tracing_subscriber::{Layer as _, Registry, reload};
+
+/// What the targets of our crates begin with.
+const OURS: &str = "gosync";
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum LogFormat {
+    #[default]
+    Text,
+    Json,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LogOptions {
+    pub level: LevelFilter,
+    pub format: LogFormat,
+    /// To stderr instead of stdout: where stdout is a screen of its own.
+    pub stderr: bool,
+}
+
+/// Changes the level of a log that runs.
+#[derive(Clone)]
+pub struct LogLevel(reload::Handle<Targets, Registry>);
+
+impl LogLevel {
+    /// Takes effect with the next event.
+    pub fn set(&self, level: LevelFilter) {
+        // The only error is a log that has ended.
+        let _ = self.0.reload(targets(level));
+    }
+}
+
+/// Starts the log of this process. Fails when it has one already.
+pub fn start(options: LogOptions) -> Result<LogLevel, TryInitError> {
+    let (filter, handle) = reload::Layer::new(targets(options.level));
+    let writer = if options.stderr { BoxMakeWriter::new(io::stderr) } else { BoxMakeWriter::new(io::stdout) };
+    // Colours belong to a screen; a log is read by programs too.
+    let layer = tracing_subscriber::fmt::layer().with_writer(writer).with_ansi(false);
+    let layer = match options.format {
+        LogFormat::Text => layer.boxed(),
+        LogFormat::Json => layer.json().flatten_event(true).boxed(),
+    };
+    tracing_subscriber::registry().with(layer.with_filter(filter)).try_init()?;
+    Ok(LogLevel(handle))
+}
+
+fn targets(level: LevelFilter) -> Targets {
+    Targets::new().with_default(level.min(LevelFilter::WARN)).with_target(OURS, level)
+}
+
+#[cfg(test)]
+mod tests {
+    use tracing::Level;
+
+    use super::*;
+
+    #[test]
+    fn the_level_is_that_of_our_own_crates() {
+        let targets = targets(LevelFilter::DEBUG);
+        assert!(targets.would_enable("gosync_agent::socket", &Level::DEBUG));
+        assert!(!targets.would_enable("gosync_agent::socket", &Level::TRACE));
+        assert!(targets.would_enable("hyper", &Level::WARN));
+        assert!(!targets.would_enable("hyper", &Level::DEBUG));
+    }
+
+    #[test]
+    fn libraries_never_say_more_than_was_asked_for() {
+        let targets = targets(LevelFilter::ERROR);
+        assert!(!targets.would_enable("hyper", &Level::WARN));
+        assert!(!targets.would_enable("gosync_agent", &Level::WARN));
+    }
+}

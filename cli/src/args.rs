@@ -1,0 +1,536 @@
+//! The command line: what can be said, and how `--help` explains it. Values only; nothing is done here.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::builder::{PossibleValuesParser, TypedValueParser};
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap_complete::Shell;
+use gosync_api::config::{Profile, RemotePath, Wrong, parse_duration};
+use gosync_api::messages::Probe;
+use gosync_api::words::{Answer, Direction};
+
+/// Keeps a folder and an S3 prefix in step, both ways, without ever losing a file.
+///
+/// `gosync agent` is the daemon; most other commands talk to a running agent over its socket.
+#[derive(Debug, Parser)]
+#[command(name = "gosync", version, arg_required_else_help = true, max_term_width = 110, after_help = BEGIN)]
+pub struct Cli {
+    #[command(flatten)]
+    pub global: Global,
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+const BEGIN: &str = "\
+Begin here:
+  gosync agent --dev      a playground: two folders, one bucket, no account needed
+  gosync config init      write a config for your own S3
+  gosync agent            keep what that config names in step
+  gosync sync state       see how everything stands
+
+Exit codes: 0 done, 1 failed (may work later), 2 wrong usage or config, 3 no agent at the socket, 7 halted by a guard.
+Environment: GOSYNC_CONFIG, GOSYNC_SOCKET and GOSYNC_DEV_DIR stand in for --config, --socket and --dev-dir;
+GOSYNC_<SECTION>_<KEY> sets a key of the config (GOSYNC_S3_BUCKET); NO_COLOR turns colours off.";
+
+/// What every command understands.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Global options")]
+pub struct Global {
+    /// Config: a file, or a folder of *.yaml [default: ~/.gosync/config.yaml, else the folder /etc/gosync]
+    #[arg(short, long, global = true, value_name = "PATH")]
+    pub config: Option<PathBuf>,
+    /// Socket of the agent [default: the config's, else gosync.sock in ~/.gosync, /var/lib/gosync or /run/gosync, else
+    /// the playground's in this folder]
+    #[arg(long, global = true, value_name = "PATH")]
+    pub socket: Option<PathBuf>,
+    /// Folder of the playground [default: ./gosync-dev]
+    #[arg(long, global = true, value_name = "DIR")]
+    pub dev_dir: Option<PathBuf>,
+    /// How results are printed; with json and yaml errors too
+    #[arg(long, global = true, value_name = "FORMAT", default_value = "table")]
+    pub format: Format,
+    /// Print results and errors only: no notes, no progress
+    #[arg(short, long, global = true)]
+    pub quiet: bool,
+    /// No colours
+    #[arg(long, global = true)]
+    pub no_color: bool,
+}
+
+/// How results are printed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Format {
+    /// For people
+    Table,
+    /// For programs
+    Json,
+    /// For both
+    Yaml,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Run the agent in the foreground
+    ///
+    /// Keeps every mirror of the config in step until it gets SIGTERM or Ctrl-C; then it sends what is still to be sent
+    /// and ends with 0 if that was everything.
+    #[command(after_help = "\
+Examples:
+  gosync agent --config ~/.gosync/config.yaml
+  gosync agent --dev")]
+    Agent(AgentArgs),
+    /// Look at mirrors, make them, pause them, answer their questions
+    #[command(after_help = "\
+Examples:
+  gosync sync state
+  gosync sync mirror ~/Documents /documents")]
+    Sync {
+        #[command(subcommand)]
+        command: SyncCommand,
+    },
+    /// Write, check and show the config
+    #[command(after_help = "\
+Examples:
+  gosync config init
+  gosync config validate --config ./config.yaml")]
+    Config {
+        #[command(subcommand)]
+        command: ConfigCommand,
+    },
+    /// Ask whether the agent lives, has started or is ready: exit code 0 or 1
+    #[command(after_help = "\
+Example:
+  gosync probe ready && ls ~/Documents")]
+    Probe {
+        /// What is asked
+        #[arg(value_parser = one_of(Probe::ALL, Probe::as_str))]
+        probe: Probe,
+    },
+    /// Run a simulated world of agents, people and faults, and tell its story
+    #[command(after_help = "\
+The same seed, steps and agents give the same story. Exit code 1: a promise was broken.
+
+Examples:
+  gosync sim --seed 7
+  gosync sim --seed 7 --steps 50 --agents 2 --quiet")]
+    Sim(SimArgs),
+    /// Print the completions of a shell
+    #[command(after_help = "\
+Examples:
+  gosync completions bash > ~/.local/share/bash-completion/completions/gosync
+  gosync completions zsh > \"${fpath[1]}/_gosync\"
+  gosync completions fish > ~/.config/fish/completions/gosync.fish")]
+    Completions {
+        /// The shell
+        shell: Shell,
+    },
+    /// Print version, commit, build date, compiler and features
+    #[command(after_help = "\
+Example:
+  gosync version --json")]
+    Version(VersionArgs),
+}
+
+#[derive(Debug, Args)]
+pub struct AgentArgs {
+    /// Where the agent keeps its own state; stands above the config's data_dir
+    #[arg(long, value_name = "DIR", conflicts_with = "dev")]
+    pub data_dir: Option<PathBuf>,
+    /// Playground: an S3 store of its own and two folders, `left` and `right`, that mirror one prefix of it
+    #[arg(long, conflicts_with = "config")]
+    pub dev: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum SyncCommand {
+    /// How the agent and its mirrors stand: phase, queue, last sync, errors, halts
+    #[command(after_help = "\
+Examples:
+  gosync sync state
+  gosync sync state --watch
+  gosync sync state --format json")]
+    State {
+        /// Print it again whenever a second has passed, until Ctrl-C
+        #[arg(short, long)]
+        watch: bool,
+    },
+    /// The mirrors, one a line
+    #[command(after_help = "\
+Example:
+  gosync sync list --format yaml")]
+    List,
+    /// Keep a folder and an S3 prefix in step from now on
+    ///
+    /// The agent remembers the mirror over restarts. The first run joins both sides: nothing is deleted on either.
+    #[command(after_help = "\
+Examples:
+  gosync sync mirror ~/Documents /documents
+  gosync sync mirror ./site s3://other-bucket/site --name site --ignore '*.tmp,node_modules'")]
+    Mirror(MirrorArgs),
+    /// Take over the keys of a prefix by listing them: no object is read or written
+    #[command(after_help = "\
+Example:
+  gosync sync provision /documents")]
+    Provision(ProvisionArgs),
+    /// Stop a mirror until `resume`; it stays paused over restarts
+    #[command(after_help = "\
+Example:
+  gosync sync pause documents")]
+    Pause {
+        /// The mirror's name
+        name: String,
+    },
+    /// Let a paused mirror go on
+    #[command(after_help = "\
+Example:
+  gosync sync resume documents")]
+    Resume {
+        /// The mirror's name
+        name: String,
+    },
+    /// Forget a mirror; never deletes files, objects or trash
+    #[command(after_help = "\
+A mirror of the config is taken out by editing the config.
+
+Example:
+  gosync sync remove documents")]
+    Remove {
+        /// The mirror's name
+        name: String,
+    },
+    /// Bring both sides in step now, and get a receipt
+    #[command(after_help = "\
+The receipt names cursor, counts and a hash of the tree. With --wait the exit code is 0 only if nothing is pending.
+
+Example:
+  gosync sync flush documents --wait --timeout 5m")]
+    Flush(FlushArgs),
+    /// The conflict copies that wait for somebody to choose
+    #[command(after_help = "\
+Example:
+  gosync sync conflicts documents")]
+    Conflicts {
+        /// Only of this mirror
+        name: Option<String>,
+    },
+    /// Answer a halt with yes: what the guard stopped is done
+    #[command(after_help = "\
+`gosync sync state` names the halts, and for each what both answers would do.
+
+Example:
+  gosync sync approve h1")]
+    Approve(AnswerArgs),
+    /// Answer a halt with no: what can be had back is brought back
+    #[command(after_help = "\
+`gosync sync state` names the halts, and for each what both answers would do.
+
+Example:
+  gosync sync deny h1")]
+    Deny(AnswerArgs),
+    /// Deleted and replaced contents: list them, restore them
+    #[command(after_help = "\
+Examples:
+  gosync sync trash list
+  gosync sync trash restore notes/today.txt")]
+    Trash {
+        #[command(subcommand)]
+        command: TrashCommand,
+    },
+}
+
+#[derive(Debug, Args)]
+pub struct MirrorArgs {
+    /// The folder
+    pub local_path: PathBuf,
+    /// /prefix in the config's bucket, or s3://bucket/prefix
+    #[arg(value_parser = remote_path)]
+    pub s3_path: String,
+    /// Name of the mirror [default: made from the folder's name]
+    #[arg(long)]
+    pub name: Option<String>,
+    /// What is not synced, in the syntax of .gitignore; several with commas
+    #[arg(long, value_name = "PATTERNS", value_delimiter = ',')]
+    pub ignore: Vec<String>,
+    /// Both ways (the default); false: push only
+    #[arg(
+        long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true",
+        conflicts_with = "direction", overrides_with = "no_bidirectional"
+    )]
+    pub bidirectional: Option<bool>,
+    /// Push only
+    #[arg(long, conflicts_with = "direction", overrides_with = "bidirectional")]
+    pub no_bidirectional: bool,
+    /// Which way it works [default: two-way]
+    #[arg(long, value_parser = one_of(Direction::ALL, Direction::as_str))]
+    pub direction: Option<Direction>,
+    /// Say what would be done, change nothing
+    #[arg(long)]
+    pub dry_run: bool,
+}
+
+impl MirrorArgs {
+    /// The direction that was asked for, in whichever way.
+    pub fn direction(&self) -> Option<Direction> {
+        match (self.direction, self.bidirectional, self.no_bidirectional) {
+            (Some(direction), _, _) => Some(direction),
+            (None, Some(true), _) => Some(Direction::TwoWay),
+            (None, Some(false), _) | (None, None, true) => Some(Direction::Push),
+            (None, None, false) => None,
+        }
+    }
+}
+
+#[derive(Debug, Args)]
+pub struct ProvisionArgs {
+    /// /prefix in the config's bucket, or s3://bucket/prefix
+    #[arg(value_parser = remote_path)]
+    pub s3_path: String,
+    /// Count, change nothing
+    #[arg(long)]
+    pub dry_run: bool,
+    /// Subfolders too (the default); false: only the keys right below the prefix
+    #[arg(
+        long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_value = "true",
+        default_missing_value = "true", action = clap::ArgAction::Set
+    )]
+    pub recursive: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct FlushArgs {
+    /// Only this mirror
+    pub name: Option<String>,
+    /// Wait until it is done
+    #[arg(short, long)]
+    pub wait: bool,
+    /// Longest wait, such as 60s or 5m
+    #[arg(long, value_name = "DURATION", default_value = "60s", value_parser = parse_duration)]
+    pub timeout: Duration,
+}
+
+#[derive(Debug, Args)]
+pub struct AnswerArgs {
+    /// The halt's id, as `gosync sync state` shows it
+    pub halt: String,
+    /// Where yes and no are not enough
+    #[arg(long, value_parser = one_of(Answer::ALL, Answer::as_str))]
+    pub answer: Option<Answer>,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum TrashCommand {
+    /// What can be restored, newest first
+    #[command(after_help = "\
+Example:
+  gosync sync trash list documents --under notes")]
+    List {
+        /// Only of this mirror
+        name: Option<String>,
+        /// Only below this path
+        #[arg(long, value_name = "PATH")]
+        under: Option<String>,
+    },
+    /// Bring contents back; a path that is taken again is not overwritten
+    #[command(after_help = "\
+Examples:
+  gosync sync trash restore t17
+  gosync sync trash restore notes --mirror documents")]
+    Restore {
+        /// Ids of `trash list`, or paths (the newest content of each; a folder with all below it)
+        #[arg(required = true, value_name = "ID or PATH")]
+        what: Vec<String>,
+        /// The mirror that the paths are in
+        #[arg(long, value_name = "NAME")]
+        mirror: Option<String>,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub enum ConfigCommand {
+    /// Write a config: from options, and from questions on a terminal
+    ///
+    /// Writes to --config, else to ~/.gosync/config.yaml, readable by you alone.
+    #[command(after_help = "\
+Examples:
+  gosync config init
+  gosync config init --bucket my-bucket --local-path ~/Documents --s3-path /documents
+  gosync config init --config ./minio.yaml --endpoint http://127.0.0.1:9000 --bucket b --access-key me \\
+      --local-path ./files --s3-path /files")]
+    Init(InitArgs),
+    /// Check a config; tells every mistake with its place, and exits with 2
+    #[command(after_help = "\
+Example:
+  gosync config validate --config /etc/gosync")]
+    Validate,
+    /// Print the values that hold, defaults and environment included; secrets are masked
+    #[command(after_help = "\
+Example:
+  gosync config show --format json")]
+    Show,
+    /// Print a commented example
+    #[command(after_help = "\
+With --config it is written there instead.
+
+Examples:
+  gosync config generate
+  gosync config generate --profile advanced > config.yaml")]
+    Generate {
+        /// simple: what one needs to begin; advanced: every key with its default; kubernetes: an agent in a pod
+        #[arg(long, default_value = "simple", value_parser = one_of(Profile::ALL, Profile::as_str))]
+        profile: Profile,
+        /// Overwrite what is there
+        #[arg(long)]
+        force: bool,
+    },
+}
+
+#[derive(Debug, Clone, Args)]
+pub struct InitArgs {
+    /// Where the agent keeps its own state [default: ~/.gosync]
+    #[arg(long, value_name = "DIR")]
+    pub data_dir: Option<String>,
+    /// The store: host, host:port or URL [default: AWS]
+    #[arg(long)]
+    pub endpoint: Option<String>,
+    /// Region [default: us-east-1]
+    #[arg(long)]
+    pub region: Option<String>,
+    /// Bucket
+    #[arg(long)]
+    pub bucket: Option<String>,
+    /// Access key [default: the credentials of environment, profile or instance]
+    #[arg(long)]
+    pub access_key: Option<String>,
+    /// Secret key to it; other users may see it in the list of processes: on a terminal better wait for the question
+    #[arg(long, requires = "access_key")]
+    pub secret_key: Option<String>,
+    /// Name of the mirror [default: made from the folder's name]
+    #[arg(long)]
+    pub name: Option<String>,
+    /// The folder
+    #[arg(long, value_name = "DIR")]
+    pub local_path: Option<String>,
+    /// /prefix in the bucket, or s3://other-bucket/prefix
+    #[arg(long, value_parser = remote_path)]
+    pub s3_path: Option<String>,
+    /// Overwrite what is there
+    #[arg(long)]
+    pub force: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct SimArgs {
+    /// Which world
+    #[arg(long, value_name = "N")]
+    pub seed: u64,
+    /// What people and other tools do, all together
+    #[arg(long, value_name = "M", default_value_t = 200)]
+    pub steps: u32,
+    /// How many agents share the bucket
+    #[arg(long, value_name = "K", default_value_t = 3, value_parser = agents)]
+    pub agents: usize,
+}
+
+#[derive(Debug, Args)]
+pub struct VersionArgs {
+    /// The version alone
+    #[arg(long, conflicts_with = "json")]
+    pub short: bool,
+    /// The same as --format json
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// One word of a closed list, in help and completions too.
+fn one_of<T>(all: &'static [T], text: fn(T) -> &'static str) -> impl TypedValueParser<Value = T>
+where
+    T: Copy + Send + Sync + std::str::FromStr + 'static,
+    T::Err: std::error::Error + Send + Sync + 'static,
+{
+    PossibleValuesParser::new(all.iter().map(|word| text(*word))).try_map(|word| word.parse::<T>())
+}
+
+fn remote_path(text: &str) -> Result<String, Wrong> {
+    text.parse::<RemotePath>().map(|_| text.to_owned())
+}
+
+fn agents(text: &str) -> Result<usize, String> {
+    match text.parse() {
+        Ok(agents @ 1..=16) => Ok(agents),
+        _ => Err("write a number from 1 to 16".to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::panic)] // tests may stop at the first surprise
+    use clap::CommandFactory;
+
+    use super::*;
+
+    fn parse(line: &str) -> Result<Cli, clap::Error> {
+        Cli::try_parse_from(line.split(' '))
+    }
+
+    fn mirror(line: &str) -> MirrorArgs {
+        match parse(&format!("gosync sync mirror here /there {line}").trim_end().to_owned()).unwrap().command {
+            Command::Sync { command: SyncCommand::Mirror(args) } => args,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn the_definitions_hold_together() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn a_direction_can_be_said_in_three_ways() {
+        assert_eq!(mirror("").direction(), None);
+        assert_eq!(mirror("--bidirectional").direction(), Some(Direction::TwoWay));
+        assert_eq!(mirror("--bidirectional=true").direction(), Some(Direction::TwoWay));
+        assert_eq!(mirror("--bidirectional=false").direction(), Some(Direction::Push));
+        assert_eq!(mirror("--no-bidirectional").direction(), Some(Direction::Push));
+        assert_eq!(mirror("--direction pull").direction(), Some(Direction::Pull));
+        assert!(parse("gosync sync mirror here /there --bidirectional --direction push").is_err());
+    }
+
+    #[test]
+    fn patterns_come_with_commas_or_one_by_one() {
+        assert_eq!(mirror("--ignore a,b --ignore c").ignore, ["a", "b", "c"]);
+    }
+
+    #[test]
+    fn provision_is_recursive_unless_told_otherwise() {
+        let recursive = |line: &str| match parse(line).unwrap().command {
+            Command::Sync { command: SyncCommand::Provision(args) } => args.recursive,
+            other => panic!("{other:?}"),
+        };
+        assert!(recursive("gosync sync provision /docs"));
+        assert!(recursive("gosync sync provision /docs --recursive"));
+        assert!(!recursive("gosync sync provision /docs --recursive=false"));
+    }
+
+    #[test]
+    fn a_timeout_needs_a_unit() {
+        assert!(parse("gosync sync flush --wait --timeout 5m").is_ok());
+        let error = parse("gosync sync flush --wait --timeout 60").unwrap_err().to_string();
+        assert!(error.contains("has no unit"), "{error}");
+    }
+
+    #[test]
+    fn every_command_has_one_line_and_an_example() {
+        fn visit(command: &clap::Command, path: &str) {
+            for inner in command.get_subcommands().filter(|inner| inner.get_name() != "help") {
+                let path = format!("{path} {}", inner.get_name());
+                let about = inner.get_about().map(ToString::to_string).unwrap_or_default();
+                assert!(!about.is_empty() && !about.contains('\n') && !about.ends_with('.'), "{path}: {about}");
+                let after = inner.get_after_help().map(ToString::to_string).unwrap_or_default();
+                assert!(after.contains("Example") && after.contains(&format!("  {path}")), "{path}: {after}");
+                visit(inner, &path);
+            }
+        }
+        visit(&Cli::command(), "gosync");
+    }
+}

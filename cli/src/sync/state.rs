@@ -1,0 +1,224 @@
+//! `gosync sync state` for people: the agent in a few lines, then a block for each mirror. What is all right takes one
+//! line; what is not says since when, and what to do.
+
+use gosync_api::messages::{Conditions, Halt, MirrorState, Proof, State};
+use gosync_api::words::Direction;
+use jiff::Timestamp;
+
+use super::tables;
+use crate::style::{ERROR, FAINT, HINT, STRONG, WARN, ago, bytes, clean, count, of_status, since, span, things};
+
+/// Paths that are shown of each mirror; JSON has more.
+const PATHS_MAX: usize = 10;
+
+pub fn render(state: &State, now: Timestamp) -> String {
+    let mut page = Page::default();
+    agent(state, now, &mut page);
+    for mirror in &state.mirrors {
+        page.blank();
+        block(mirror, now, &mut page);
+    }
+    if state.mirrors.is_empty() {
+        page.blank();
+        page.plain("no mirrors yet; make one with `gosync sync mirror <folder> <s3-path>`");
+    }
+    page.0
+}
+
+/// Lines of label and value.
+#[derive(Default)]
+struct Page(String);
+
+impl Page {
+    fn plain(&mut self, text: &str) {
+        self.0 += text;
+        self.0.push('\n');
+    }
+
+    fn blank(&mut self) {
+        self.0.push('\n');
+    }
+
+    fn line(&mut self, label: &str, value: &str) {
+        self.styled(label, value, FAINT);
+    }
+
+    /// A line whose label stands out. Further lines of the value go below its first.
+    fn styled(&mut self, label: &str, value: &str, style: anstyle::Style) {
+        let mut label = label;
+        for line in value.lines() {
+            self.0 += &format!("  {style}{label:<10}{style:#} {line}\n");
+            label = "";
+        }
+    }
+}
+
+fn agent(state: &State, now: Timestamp, page: &mut Page) {
+    let (strong, device) = (STRONG, clean(&state.device));
+    let up = state.started.map(|started| format!(", up {}", span(crate::style::age(started, now))));
+    page.plain(&format!(
+        "{strong}gosync {}{strong:#} on {device}, pid {}{}",
+        clean(&state.version),
+        state.pid,
+        up.unwrap_or_default()
+    ));
+    page.line("data", &clean(&state.data_dir));
+    for (index, file) in state.config_files.iter().enumerate() {
+        page.line(if index == 0 { "config" } else { "" }, &clean(file));
+    }
+    if let Some(metrics) = &state.metrics {
+        page.line("metrics", &format!("http://{}/metrics", clean(metrics)));
+    }
+    if let Some(problem) = &state.metrics_problem {
+        page.styled("metrics", &format!("off: {}", tables::text(problem)), WARN);
+    }
+    for dependency in &state.dependencies {
+        let (up, style) = if dependency.up { ("up", FAINT) } else { ("down", ERROR) };
+        page.styled("needs", &format!("{}: {up}{}", clean(&dependency.name), since(dependency.since, now)), style);
+    }
+    for change in &state.restart_needed {
+        page.styled("restart", &format!("needed for {}", clean(change)), WARN);
+    }
+}
+
+fn block(mirror: &MirrorState, now: Timestamp, page: &mut Page) {
+    let (strong, status) = (STRONG, of_status(mirror.status));
+    page.plain(&format!(
+        "{strong}{}{strong:#}  {status}{}{status:#}, {}",
+        clean(&mirror.name),
+        mirror.status,
+        mirror.phase
+    ));
+    let arrow = match mirror.direction {
+        Direction::TwoWay => "<->",
+        Direction::Push => "-->",
+        Direction::Pull => "<--",
+    };
+    page.line("paths", &format!("{} {arrow} {}", clean(&mirror.local_path), clean(&mirror.s3_path)));
+    if let Some(file) = &mirror.config_file {
+        page.line("defined in", &clean(file));
+    }
+    page.line("files", &format!("{} ({})", count(mirror.files), bytes(mirror.bytes)));
+    page.line("pending", &pending(mirror));
+    let conflicts = match mirror.conflicts {
+        0 => "none".to_owned(),
+        number => format!("{}: see `gosync sync conflicts {}`", count(number), clean(&mirror.name)),
+    };
+    page.styled("conflicts", &conflicts, if mirror.conflicts > 0 { WARN } else { FAINT });
+    page.line("last sync", &ago(mirror.last_sync, now));
+    if !mirror.watch.watching {
+        let why = mirror.watch.why_polling.as_deref().map(|why| format!(": {}", clean(why))).unwrap_or_default();
+        page.line("watch", &format!("polling{why}"));
+    }
+    page.line("store", &conditions(&mirror.store.conditions));
+    for weaker in &mirror.store.weaker {
+        page.styled("weaker", &tables::text(weaker), WARN);
+    }
+    for halt in &mirror.halts {
+        show_halt(halt, now, page);
+    }
+    for error in &mirror.errors {
+        let text = format!("{}{}: {}", clean(&error.class), since(error.since, now), tables::text(&error.message));
+        page.styled("error", &text, ERROR);
+    }
+    paths(mirror, now, page);
+}
+
+fn pending(mirror: &MirrorState) -> String {
+    let queue = &mirror.queue;
+    let kinds = [
+        (queue.running, "running"),
+        (queue.uploads, "to upload"),
+        (queue.downloads, "to download"),
+        (queue.deletes, "to delete"),
+        (queue.others, "others"),
+        (queue.hints, "to look at"),
+    ];
+    let kinds: Vec<String> = kinds
+        .iter()
+        .filter(|(number, _)| *number > 0)
+        .map(|(number, kind)| format!("{} {kind}", count(*number)))
+        .collect();
+    let mut text = match mirror.pending.files {
+        0 => "nothing".to_owned(),
+        files => format!("{} ({})", things(files, "file"), bytes(mirror.pending.bytes)),
+    };
+    if !kinds.is_empty() {
+        text += &format!("; {}", kinds.join(", "));
+    }
+    if mirror.lag_seconds >= 1.0 {
+        text += &format!("; the oldest waits for {} s", mirror.lag_seconds.round());
+    }
+    text
+}
+
+/// Conditions by what is known of them.
+fn conditions(conditions: &Conditions) -> String {
+    let all = [
+        ("create", conditions.create),
+        ("replace", conditions.replace),
+        ("multipart", conditions.multipart),
+        ("delete", conditions.delete),
+        ("copy", conditions.copy),
+        ("versions", conditions.versions),
+    ];
+    let of = |proof: Proof| {
+        let names: Vec<&str> = all.iter().filter(|(_, of)| *of == proof).map(|(name, _)| *name).collect();
+        (!names.is_empty()).then(|| format!("{proof}: {}", names.join(", ")))
+    };
+    let parts: Vec<String> = Proof::ALL.iter().filter_map(|proof| of(*proof)).collect();
+    parts.join("; ")
+}
+
+fn show_halt(halt: &Halt, now: Timestamp, page: &mut Page) {
+    let (strong, hint) = (STRONG, HINT);
+    let meaning = halt.reason.meaning();
+    page.styled(
+        "halt",
+        &format!("{strong}{}{strong:#} {}{}", clean(&halt.id), halt.reason, since(halt.since, now)),
+        ERROR,
+    );
+    page.line("", &tables::text(&halt.message));
+    if !halt.counts.is_empty() {
+        let counts: Vec<String> =
+            halt.counts.iter().map(|(name, number)| format!("{} {}", clean(name), count(*number))).collect();
+        page.line("", &counts.join(", "));
+    }
+    for path in &halt.paths {
+        page.line("", &format!("  {}", clean(path)));
+    }
+    page.line("", &format!("meanwhile goes on: {}", meaning.goes_on));
+    for answer in &halt.answers {
+        let option = answer.answer.map(|answer| format!(" --answer {answer}")).unwrap_or_default();
+        page.line(
+            "",
+            &format!(
+                "{hint}gosync sync {} {}{option}{hint:#}: {}",
+                answer.verb,
+                clean(&halt.id),
+                clean(&answer.effect)
+            ),
+        );
+    }
+    if let Some(clears) = meaning.clears_itself {
+        page.line("", &format!("ends by itself when {clears}"));
+    }
+}
+
+fn paths(mirror: &MirrorState, now: Timestamp, page: &mut Page) {
+    if mirror.paths.is_empty() {
+        if mirror.problems > 0 {
+            page.styled("problems", &things(mirror.problems, "path"), WARN);
+        }
+        return;
+    }
+    let all = mirror.paths.len() as u64 + mirror.paths_left_out;
+    page.styled("attention", &things(all, "path"), WARN);
+    for note in mirror.paths.iter().take(PATHS_MAX) {
+        let reason = if note.reason.is_empty() { String::new() } else { format!(": {}", clean(&note.reason)) };
+        page.line("", &format!("{:<9} {}{reason}{}", note.state, clean(&note.path), since(note.since, now)));
+    }
+    if all > PATHS_MAX as u64 {
+        page.line("", &format!("and {} more: see --format json", count(all - PATHS_MAX as u64)));
+    }
+}
