@@ -1,22 +1,138 @@
 //! The agent: wiring of config, engines, socket, probes and signals.
 //!
-//! Both functions below make their own runtime, stay in the foreground until the agent ends and return the exit code:
+//! * `start`, `signals`, `drain`: an agent from its start to its end;
+//! * `agent`, `one_mirror`, `watcher`, `neighbours`: its mirrors, each run by an engine;
+//! * `ports`, `stores`, `throttle`, `parts`: what engines work with;
+//! * `socket`, `http`, `provision`: who talks to it;
+//! * `tell`, `words`, `limits`: between the engine's words and those that people know;
+//! * `dev`, `screen`: the playground.
+//!
+//! Both functions below make their own runtime, stay in the foreground until the agent ends, and return the exit code:
 //! 0 ended and all was flushed, 1 not all was flushed or it could not start, 2 the config is wrong.
 
+mod agent;
+mod chain;
+mod dev;
+mod device;
+mod drain;
+mod http;
+mod limits;
+mod made;
+mod neighbours;
+mod one_mirror;
 mod options;
+mod parts;
+mod ports;
+mod provision;
+mod screen;
+mod signals;
+mod socket;
+mod start;
+mod stores;
+mod tell;
+mod throttle;
+mod watcher;
+mod words;
+
+use std::sync::Arc;
+
+use gosync_api::Exit;
+use gosync_api::config::{self, LogFormat as Format, LogLevel as Level};
+use gosync_telemetry::{LogFormat, LogOptions, logs};
+use tracing::level_filters::LevelFilter;
 
 pub use options::{DevOptions, Options};
 
+use chain::chain;
+use screen::Screen;
+use signals::Signals;
+use start::{Ground, Setup, StartError};
+
 /// Runs the agent that a config describes.
 pub fn run(options: Options) -> i32 {
-    let _ = options;
-    eprintln!("gosync agent: not there yet");
-    1
+    exit(try_run(&options))
+}
+
+fn try_run(options: &Options) -> Result<bool, StartError> {
+    let loaded = config::load(&options.config, options.data_dir.as_deref()).map_err(StartError::Config)?;
+    start::check(&loaded)?;
+    begin_log(LogOptions { level: level(loaded.config.log.level), format: format(loaded.config.log.format), stderr: false });
+    for warning in &loaded.warnings {
+        tracing::warn!("{warning}");
+    }
+    let ground = Ground::take(&loaded.config.data_dir)?;
+    let runtime = start::runtime()?;
+    let complete = runtime.block_on(async {
+        let mut signals = Signals::listen(false).map_err(StartError::Signals)?;
+        let setup = Setup { loaded, version: options.version.clone(), store_identity: None, screen: None };
+        Ok(start::start(ground, setup).await?.until_the_end(&mut signals).await)
+    });
+    start::end(runtime);
+    complete
 }
 
 /// Runs the playground: an S3 store of its own and two mirrors of one prefix.
 pub fn run_dev(options: DevOptions) -> i32 {
-    let _ = options;
-    eprintln!("gosync agent --dev: not there yet");
-    1
+    exit(try_run_dev(&options))
+}
+
+fn try_run_dev(options: &DevOptions) -> Result<bool, StartError> {
+    // The screen tells what happens to files; the log only what else goes wrong.
+    begin_log(LogOptions { level: LevelFilter::ERROR, format: LogFormat::Text, stderr: true });
+    let folders = dev::Folders::of(options)
+        .map_err(|source| StartError::DataDir { path: options.dir.clone(), source })?;
+    let ground = Ground::take(&folders.data_dir())?;
+    let runtime = start::runtime()?;
+    let complete = runtime.block_on(async {
+        let mut signals = Signals::listen(true).map_err(StartError::Signals)?;
+        let store = dev::Store::start(&folders).await?;
+        let loaded = dev::config(&folders, &store)?;
+        let screen = Arc::new(Screen::new(options.color));
+        dev::welcome(&screen, &folders, &store);
+        let setup = Setup {
+            loaded,
+            version: options.version.clone(),
+            store_identity: Some(dev::STORE_IDENTITY.to_owned()),
+            screen: Some(screen),
+        };
+        let complete = start::start(ground, setup).await?.until_the_end(&mut signals).await;
+        store.running.shutdown().await;
+        Ok(complete)
+    });
+    start::end(runtime);
+    complete
+}
+
+fn exit(ended: Result<bool, StartError>) -> i32 {
+    let exit = match ended {
+        Ok(true) => Exit::Ok,
+        Ok(false) => Exit::Failed,
+        Err(error) => {
+            eprintln!("gosync agent: {}", chain(&error));
+            if matches!(error, StartError::Config(_)) { Exit::Usage } else { Exit::Failed }
+        }
+    };
+    exit.code().into()
+}
+
+fn begin_log(options: LogOptions) {
+    // Only where somebody else in this process has begun one: then that one is used.
+    let _ = logs::start(options);
+}
+
+fn level(level: Level) -> LevelFilter {
+    match level {
+        Level::Error => LevelFilter::ERROR,
+        Level::Warn => LevelFilter::WARN,
+        Level::Info => LevelFilter::INFO,
+        Level::Debug => LevelFilter::DEBUG,
+        Level::Trace => LevelFilter::TRACE,
+    }
+}
+
+fn format(format: Format) -> LogFormat {
+    match format {
+        Format::Text => LogFormat::Text,
+        Format::Json => LogFormat::Json,
+    }
 }

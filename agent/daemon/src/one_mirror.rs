@@ -14,7 +14,7 @@ use gosync_api::words::{HaltReason, Phase};
 use gosync_engine::ports::{LocalTree, Ports, ReplicaState, StateChange, StateError, TreeError, TreeErrorKind};
 use gosync_engine::{Command, Ended, MirrorHandle, View};
 use gosync_fs::{DiskTree, Lock, LockError};
-use gosync_metadata::{JournalMode, SqliteState, StateOptions};
+use gosync_metadata::SqliteState;
 use gosync_telemetry::MirrorMetrics;
 use tokio::sync::Notify;
 use tokio::time::{sleep, timeout};
@@ -23,7 +23,7 @@ use tokio_util::sync::CancellationToken;
 use crate::chain::chain;
 use crate::limits::engine_config;
 use crate::neighbours::Remote;
-use crate::parts::Parts;
+use crate::parts::{self, Parts};
 use crate::ports::{Blocking, RandomIds, Teller, utc_ms};
 use crate::stores::StoreTrouble;
 use crate::watcher::{WatchStanding, Watcher};
@@ -254,8 +254,7 @@ impl Mirror {
     }
 
     async fn open_state(&self) -> Result<SqliteState, StateError> {
-        let options = StateOptions { journal: JournalMode::Wal };
-        SqliteState::open(&self.state_path(), options).await
+        parts::open_state(self.state_path()).await
     }
 
     fn state_path(&self) -> PathBuf {

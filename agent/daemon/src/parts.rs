@@ -1,11 +1,13 @@
 //! What all mirrors of an agent share.
 
 use std::collections::HashMap;
+use std::future::Future;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use gosync_engine::ports::StateError;
-use gosync_metadata::{JournalMode, SqliteMetadata};
+use gosync_engine::ports::state::StateErrorKind;
+use gosync_metadata::{JournalMode, SqliteMetadata, SqliteState, StateOptions};
 use gosync_telemetry::Metrics;
 use tokio::sync::Mutex;
 
@@ -46,7 +48,7 @@ impl Databases {
         if let Some(metadata) = open.get(path) {
             return Ok(Arc::clone(metadata));
         }
-        let metadata = Arc::new(SqliteMetadata::open(path, JournalMode::Wal).await?);
+        let metadata = Arc::new(open_metadata(path.to_owned()).await?);
         open.insert(path.to_owned(), Arc::clone(&metadata));
         Ok(metadata)
     }
@@ -57,4 +59,27 @@ impl Databases {
             metadata.close().await;
         }
     }
+}
+
+pub async fn open_state(path: PathBuf) -> Result<SqliteState, StateError> {
+    opened(move || async move { SqliteState::open(&path, StateOptions::default()).await }).await
+}
+
+async fn open_metadata(path: PathBuf) -> Result<SqliteMetadata, StateError> {
+    opened(move || async move { SqliteMetadata::open(&path, JournalMode::Wal).await }).await
+}
+
+/// Opens a database on a thread of its own: the future of the migrations can't be shown to move between threads.
+async fn opened<T, F>(open: impl FnOnce() -> F + Send + 'static) -> Result<T, StateError>
+where
+    T: Send + 'static,
+    F: Future<Output = Result<T, StateError>>,
+{
+    let runtime = tokio::runtime::Handle::current();
+    let ended = |error: tokio::task::JoinError| StateError {
+        kind: StateErrorKind::Killed,
+        what: "opening a database".to_owned(),
+        source: Some(Box::new(error)),
+    };
+    tokio::task::spawn_blocking(move || runtime.block_on(open())).await.map_err(ended)?
 }

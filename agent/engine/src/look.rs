@@ -4,12 +4,13 @@
 
 use futures_util::StreamExt as _;
 use futures_util::stream;
-use gosync_plan::decide::{Decision, Need, Problem, decide};
+use gosync_plan::decide::{Action, Decision, ExpectRemote, Need, Problem, decide};
 use gosync_plan::settle::{Difference, Outcome};
 use gosync_plan::{Ancestor, Digests, LocalEntry, LocalFile, RelPath, RemoteEntry, RemoteObject};
 
 use crate::context::{Context, Killed};
 use crate::digest::{Digester, Wanted};
+use crate::planted::{self, Planted};
 use crate::ports::local::Kind;
 use crate::ports::state::StateError;
 use crate::ports::store::GetRequest;
@@ -166,6 +167,12 @@ async fn look_closely(context: &Context, candidate: Candidate, mut ancestor: Opt
     for _ in 0..ROUNDS_MAX {
         match decide(ancestor.as_ref(), &local, &remote, context.config.mode) {
             Decision::Nothing => return Looked::InStep(path),
+            Decision::Do(Action::Upload { local: edited, expect: ExpectRemote::Absent })
+                if planted::is(Planted::EditVersusDeleteAsDelete) && ancestor.is_some() =>
+            {
+                let action = Action::TrashLocal { local: edited };
+                return differs(path, ancestor, local, remote, Outcome::Do(action));
+            }
             Decision::Do(action) => return differs(path, ancestor, local, remote, Outcome::Do(action)),
             Decision::Report(problem) => return differs(path, ancestor, local, remote, Outcome::Report(problem)),
             Decision::Look(wanted) => {

@@ -67,6 +67,13 @@ pub fn root_emptied(ancestors: u64, still_there: u64, min: u64) -> GuardVerdict 
     verdict(still_there == 0 && ancestors >= min.max(1), HaltReason::RootEmptied)
 }
 
+/// Nearly every file changed its content on one side within one sweep: at least `min` of them, and over 90 %.
+#[must_use]
+pub fn everything_changed(ancestors: u64, changed: u64, min: u64) -> GuardVerdict {
+    let nearly_all = u128::from(changed) * 100 > u128::from(ancestors) * 90;
+    verdict(nearly_all && changed >= min.max(1), HaltReason::EverythingChanged)
+}
+
 fn verdict(halt: bool, reason: HaltReason) -> GuardVerdict {
     if halt { GuardVerdict::Halt(reason) } else { GuardVerdict::Pass }
 }

@@ -15,6 +15,7 @@ use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 
 use crate::request::RequestObserver;
+use crate::whole::WholeReplies;
 
 /// Everything that an [`S3Store`](crate::S3Store) is made from.
 #[derive(Clone)]
@@ -161,6 +162,7 @@ pub(crate) async fn client(config: &S3Config) -> Result<Client, ConnectError> {
         // Ours cover both directions: the SDK's measures throughput and does not see in-memory bodies.
         .stalled_stream_protection(StalledStreamProtectionConfig::disabled())
         .timeout_config(TimeoutConfig::builder().connect_timeout(config.timeouts.connect).build())
+        .interceptor(WholeReplies)
         // Checksums are asked for request by request.
         .request_checksum_calculation(RequestChecksumCalculation::WhenRequired)
         .response_checksum_validation(ResponseChecksumValidation::WhenRequired);

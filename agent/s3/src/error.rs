@@ -5,6 +5,8 @@ use aws_sdk_s3::config::http::HttpResponse;
 use aws_sdk_s3::error::{ProvideErrorMetadata, SdkError};
 use gosync_engine::ports::store::{StoreError, StoreErrorKind as Kind};
 
+use crate::whole::CutReply;
+
 /// What an error reply says.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Refusal<'a> {
@@ -31,14 +33,15 @@ impl Refusal<'_> {
             "NoSuchUpload" => Kind::NoSuchUpload,
             "PreconditionFailed" => Kind::PreconditionFailed,
             "ConditionalRequestConflict" | "OperationAborted" => Kind::Conflict,
+            "AccessDenied" | "AllAccessDisabled" => Kind::Denied,
             "SignatureDoesNotMatch"
             | "InvalidAccessKeyId"
+            | "XAdminUserNotFound"
             | "ExpiredToken"
             | "TokenRefreshRequired"
             | "InvalidToken"
             | "InvalidClientTokenId"
             | "UnrecognizedClientException"
-            | "RequestTimeTooSkewed"
             | "RequestExpired"
             | "AuthorizationHeaderMalformed" => Kind::Credentials,
             "InvalidObjectState" => Kind::Unreadable,
@@ -55,7 +58,8 @@ impl Refusal<'_> {
             | "RequestLimitExceeded"
             | "BandwidthLimitExceeded"
             | "ServerBusy" => Kind::Throttled,
-            "InternalError" => Kind::Unavailable,
+            // The SDK has learnt the store's time from this very reply.
+            "InternalError" | "RequestTimeTooSkewed" => Kind::Unavailable,
             "RequestTimeout" | "IncompleteBody" => Kind::Transport,
             "BadDigest" | "XAmzContentChecksumMismatch" => Kind::Corrupt,
             "NotImplemented" => Kind::NotImplemented,
@@ -123,7 +127,8 @@ where
         }
         SdkError::DispatchFailure(failure) if failure.is_user() => (Kind::Invalid, "the request can't be sent"),
         SdkError::DispatchFailure(failure) if failure.is_timeout() => (Kind::Transport, "time-out"),
-        SdkError::DispatchFailure(_) => (Kind::Transport, "no connection"),
+        SdkError::DispatchFailure(_) => (Kind::Transport, "the connection failed"),
+        _ if has_cause::<CutReply>(&error) => (Kind::Corrupt, "the reply was cut"),
         _ => (Kind::Transport, "the reply was cut"),
     };
     StoreError { source: error.into_source().ok(), ..StoreError::new(kind, operation, key, text) }

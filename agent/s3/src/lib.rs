@@ -16,6 +16,7 @@ mod object;
 mod request;
 mod store;
 mod upload;
+mod whole;
 
 pub use config::{Checksums, ConnectError, Credentials, S3Config, Timeouts};
 pub use request::{RequestObserver, RequestSeen};

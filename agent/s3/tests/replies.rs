@@ -191,7 +191,8 @@ async fn refusals_become_kinds_that_can_be_acted_on() {
         ("403 Forbidden", "AccessDenied", Kind::Denied),
         ("403 Forbidden", "SignatureDoesNotMatch", Kind::Credentials),
         ("403 Forbidden", "InvalidAccessKeyId", Kind::Credentials),
-        ("403 Forbidden", "RequestTimeTooSkewed", Kind::Credentials),
+        ("404 Not Found", "XAdminUserNotFound", Kind::Credentials),
+        ("403 Forbidden", "RequestTimeTooSkewed", Kind::Unavailable),
         ("400 Bad Request", "ExpiredToken", Kind::Credentials),
         ("403 Forbidden", "InvalidObjectState", Kind::Unreadable),
         ("400 Bad Request", "KMS.DisabledException", Kind::Unreadable),
@@ -313,7 +314,11 @@ const SIGNED: (bool, bool) = (false, false);
 async fn a_store_that_refuses_checksums_is_asked_once() {
     let canned = Canned::start(|head| {
         let checked = header(head, "x-amz-checksum-crc64nvme").is_some();
-        Answer::Reply(if checked { refusal("400 Bad Request", "InvalidArgument") } else { reply("200 OK", "etag: e\r\n", "") })
+        Answer::Reply(if checked {
+            refusal("400 Bad Request", "InvalidArgument")
+        } else {
+            reply("200 OK", "etag: e\r\n", "")
+        })
     })
     .await;
     let store = checksum_store(&canned, Checksums::Auto).await;
@@ -358,7 +363,11 @@ async fn only_definite_refusals_lead_to_a_second_request() {
 async fn a_store_that_took_a_checksum_is_never_sent_content_without() {
     let canned = Canned::start(|head| {
         let wrong = head.starts_with("PUT /bucket/wrong");
-        Answer::Reply(if wrong { refusal("400 Bad Request", "InvalidArgument") } else { reply("200 OK", "etag: e\r\n", "") })
+        Answer::Reply(if wrong {
+            refusal("400 Bad Request", "InvalidArgument")
+        } else {
+            reply("200 OK", "etag: e\r\n", "")
+        })
     })
     .await;
     let store = checksum_store(&canned, Checksums::Auto).await;
@@ -389,7 +398,8 @@ async fn a_write_carries_its_headers_in_their_spelling() {
         nonce: Some(gosync_plan::Nonce([0xcd; 16])),
         open: true,
     };
-    let request = gosync_engine::ports::store::PutRequest { headers, ..put("a b/ü.html", b"x", Condition::Etag("0123".into())) };
+    let request =
+        gosync_engine::ports::store::PutRequest { headers, ..put("a b/ü.html", b"x", Condition::Etag("0123".into())) };
     store.put(request).await.unwrap();
     let head = &canned.requests()[0];
     assert!(head.starts_with("PUT /bucket/a%20b/%C3%BC.html?"), "{head}");
@@ -424,14 +434,7 @@ async fn a_delete_reply_that_leaves_a_key_out_proves_nothing_of_it() {
     let kinds: Vec<_> = results.into_iter().map(|result| result.map_err(|error| error.kind)).collect();
     assert_eq!(
         kinds,
-        [
-            Ok(()),
-            Err(Kind::Corrupt),
-            Err(Kind::Denied),
-            Err(Kind::PreconditionFailed),
-            Err(Kind::Unavailable),
-            Ok(())
-        ]
+        [Ok(()), Err(Kind::Corrupt), Err(Kind::Denied), Err(Kind::PreconditionFailed), Err(Kind::Unavailable), Ok(())]
     );
     assert_eq!(canned.requests().len(), 1);
 }
@@ -459,4 +462,21 @@ async fn a_dropped_call_ends_its_request() {
     }
     hung_up.notified().await;
     assert!(witness.seen().is_empty());
+}
+
+#[tokio::test]
+async fn a_wrong_clock_spoils_one_request_and_not_the_next() {
+    let canned = Canned::start(|_| {
+        let body = "<Error><Code>RequestTimeTooSkewed</Code><Message>because</Message></Error>";
+        Answer::Reply(reply("403 Forbidden", "date: Fri, 02 Jan 2099 03:04:05 GMT\r\n", body))
+    })
+    .await;
+    let store = canned.store().await;
+    for _ in 0..2 {
+        let error = store.put(put("k", b"x", Condition::None)).await.unwrap_err();
+        assert_eq!(error.kind, Kind::Unavailable);
+    }
+    let signed_at: Vec<_> =
+        canned.requests().iter().map(|head| header(head, "x-amz-date").unwrap().starts_with("20990102T03")).collect();
+    assert_eq!(signed_at, [false, true]);
 }

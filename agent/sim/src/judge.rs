@@ -29,7 +29,8 @@ impl World {
             if let Some((ino, _)) = new {
                 self.replicas[replica].disk.inode_mut(*ino).changed_at = moment;
             }
-            self.ledger.step(path, old.map(|(_, content)| *content), new.map(|(_, content)| *content));
+            let (old_content, new_content) = (old.map(|(_, content)| *content), new.map(|(_, content)| *content));
+            self.ledger.step(path, old_content, new_content, &holders(&after, old_content));
             if let (Some((ino, old)), Some((there, new))) = (old, new)
                 && ino == there
             {
@@ -41,8 +42,9 @@ impl World {
 
     /// A file that an agent took away may still have a name elsewhere, or be open: its content there is replaced, too.
     pub fn writes_reach_the_trash(&mut self, replica: usize, ino: Ino, before: ContentId, after: ContentId) {
+        let elsewhere = holders(&self.contents(replica), Some(before));
         for path in self.replicas[replica].disk.inode(ino).came_from.clone() {
-            self.ledger.step(&path, Some(before), Some(after));
+            self.ledger.step(&path, Some(before), Some(after), &elsewhere);
         }
     }
 
@@ -108,7 +110,9 @@ impl World {
             self.stats.effects.local += 1;
             self.notice(replica, path, Hint::LocalRemoved);
             let moved_aside = after.iter().any(|(other, there)| *there == ino && is_synced(other));
-            if !after.contains_key(path) && !moved_aside && !self.ledger.leads_to_deletion(path, content) {
+            let others = self.synced_paths(replica, ino);
+            let second_name = others.iter().any(|other| self.ledger.are_of_one_family(other, path));
+            if !after.contains_key(path) && !moved_aside && !second_name && !self.ledger.leads_to_deletion(path, content) {
                 if unseen || held {
                     self.unproven.push((replica, path.to_owned(), content));
                 } else {
@@ -194,6 +198,16 @@ impl World {
         Some(self.ledger.name(&object.body))
     }
 
+    fn keys_with(&mut self, content: ContentId) -> Vec<String> {
+        let (bucket, ledger) = (&self.bucket, &mut self.ledger);
+        let keys: Vec<String> = bucket
+            .objects()
+            .filter(|(_, object)| ledger.name(&object.body) == content)
+            .map(|(key, _)| key.to_owned())
+            .collect();
+        keys.iter().filter_map(|key| self.path_of(key)).collect()
+    }
+
     /// Runs what a tool does to keys of the bucket, and notes what it replaced, deleted and wrote.
     pub fn tool_acts(&mut self, keys: &[&str], act: impl FnOnce(&mut World)) {
         let before: Vec<_> = keys.iter().map(|key| self.object_content(key)).collect();
@@ -201,7 +215,8 @@ impl World {
         for (key, before) in keys.iter().zip(before) {
             let after = self.object_content(key);
             if let Some(path) = self.path_of(key) {
-                self.ledger.step(&path, before, after);
+                let elsewhere = before.map_or_else(Vec::new, |before| self.keys_with(before));
+                self.ledger.step(&path, before, after, &elsewhere);
             }
         }
     }
@@ -245,7 +260,7 @@ impl World {
             self.ledger.mark_open(content);
             // It is a state on the way to what the file holds now.
             let now = self.contents(replica).get(path).map(|(_, content)| *content);
-            self.ledger.step(path, Some(content), now);
+            self.ledger.step(path, Some(content), now, &[]);
             return;
         }
         // Without leases, or between two ticks of a coarse clock, nobody can know that a writer is at it.
@@ -336,4 +351,9 @@ impl World {
         }
         differences
     }
+}
+
+/// The paths that hold `content`.
+fn holders(contents: &BTreeMap<String, (Ino, ContentId)>, content: Option<ContentId>) -> Vec<String> {
+    contents.iter().filter(|(_, (_, other))| Some(*other) == content).map(|(path, _)| path.clone()).collect()
 }

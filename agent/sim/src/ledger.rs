@@ -117,14 +117,14 @@ impl Ledger {
         self.contents[id.0 as usize].marked_open
     }
 
-    /// Somebody who had `before` at `path` put `after` there.
-    pub fn step(&mut self, path: &str, before: Option<ContentId>, after: Option<ContentId>) {
+    /// Somebody who had `before` at `path` put `after` there. `elsewhere`: where else on that side `before` still is.
+    pub fn step(&mut self, path: &str, before: Option<ContentId>, after: Option<ContentId>, elsewhere: &[String]) {
         if before == after {
             return;
         }
         self.steps.entry(path.to_owned()).or_default().push((before, after));
         if let Some(before) = before {
-            self.discharge(before, path);
+            self.discharge(before, path, elsewhere);
         }
         if let Some(after) = after {
             self.owe(after, path);
@@ -138,24 +138,26 @@ impl Ledger {
         }
     }
 
-    fn discharge(&mut self, id: ContentId, path: &str) {
-        if let Some(owed) = self.owed.get_mut(&(id, path.to_owned())) {
-            *owed = false;
-            return;
-        }
-        // An agent brought it here: a conflict copy.
+    /// With the last copy of a family the content is meant, whatever names agents gave it.
+    fn discharge(&mut self, id: ContentId, path: &str, elsewhere: &[String]) {
         let family = self.family(path);
-        for ((other, original), owed) in &mut self.owed {
-            let same_family = RelPath::new(original.as_str())
-                .is_ok_and(|original| Some(conflict_family(&original, &self.prefix)) == family);
-            if *other == id && same_family {
+        let is_last = !elsewhere.iter().any(|other| self.family(other) == family);
+        let prefix = &self.prefix;
+        let mine = self.owed.range_mut((id, String::new())..).take_while(|((other, _), _)| *other == id);
+        for ((_, owed_at), owed) in mine {
+            if owed_at == path || (is_last && family_of(owed_at, prefix) == family) {
                 *owed = false;
             }
         }
     }
 
     fn family(&self, path: &str) -> Option<RelPath> {
-        RelPath::new(path).ok().map(|path| conflict_family(&path, &self.prefix))
+        family_of(path, &self.prefix)
+    }
+
+    /// Whether both paths are the same but for conflict tags.
+    pub fn are_of_one_family(&self, a: &str, b: &str) -> bool {
+        self.family(a).is_some() && self.family(a) == self.family(b)
     }
 
     /// The paths for which `id` is still owed.
@@ -190,6 +192,10 @@ impl Ledger {
     }
 }
 
+fn family_of(path: &str, prefix: &Prefix) -> Option<RelPath> {
+    RelPath::new(path).ok().map(|path| conflict_family(&path, prefix))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -205,11 +211,11 @@ mod tests {
     #[test]
     fn a_content_is_owed_until_somebody_who_had_it_replaces_it() {
         let (mut ledger, one, two) = ledger();
-        ledger.step("a", None, Some(one));
+        ledger.step("a", None, Some(one), &[]);
         assert_eq!(ledger.owed_at(one).collect::<Vec<_>>(), ["a"]);
-        ledger.step("a", None, Some(two));
+        ledger.step("a", None, Some(two), &[]);
         assert_eq!(ledger.owed_at(one).count(), 1, "an edit beside it replaces nothing");
-        ledger.step("a", Some(one), Some(two));
+        ledger.step("a", Some(one), Some(two), &[]);
         assert_eq!(ledger.owed_at(one).count(), 0);
         assert_eq!(ledger.owed_at(two).count(), 1);
     }
@@ -217,20 +223,30 @@ mod tests {
     #[test]
     fn deleting_a_conflict_copy_deletes_the_content_that_it_keeps() {
         let (mut ledger, one, _) = ledger();
-        ledger.step("a.txt", None, Some(one));
-        ledger.step("a.conflict-20261122T143500Z-dev-ab12.txt", Some(one), None);
+        ledger.step("a.txt", None, Some(one), &[]);
+        ledger.step("a.conflict-20261122T143500Z-dev-ab12.txt", Some(one), None, &[]);
         assert_eq!(ledger.owed_at(one).count(), 0);
+    }
+
+    #[test]
+    fn deleting_one_of_two_copies_leaves_the_other_owed() {
+        let (mut ledger, one, _) = ledger();
+        let copy = "a.conflict-20261122T143500Z-dev-ab12.txt";
+        ledger.step("a.txt", None, Some(one), &[]);
+        ledger.step(copy, None, Some(one), &[]);
+        ledger.step(copy, Some(one), None, &["a.txt".to_owned()]);
+        assert_eq!(ledger.owed_at(one).collect::<Vec<_>>(), ["a.txt"]);
     }
 
     #[test]
     fn a_deletion_is_proven_by_the_steps_that_lead_to_it() {
         let (mut ledger, one, two) = ledger();
-        ledger.step("a", None, Some(one));
-        ledger.step("a", Some(one), Some(two));
+        ledger.step("a", None, Some(one), &[]);
+        ledger.step("a", Some(one), Some(two), &[]);
         assert!(!ledger.leads_to_deletion("a", one));
-        ledger.step("b", Some(two), None);
+        ledger.step("b", Some(two), None, &[]);
         assert!(!ledger.leads_to_deletion("a", one), "a deletion at another path proves nothing");
-        ledger.step("a", Some(two), None);
+        ledger.step("a", Some(two), None, &[]);
         assert!(ledger.leads_to_deletion("a", one));
     }
 

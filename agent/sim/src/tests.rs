@@ -12,7 +12,8 @@ use gosync_engine::ports::local::Kind;
 use gosync_engine::ports::runtime::blocking;
 use gosync_engine::ports::store::{Condition, ListRequest, PutRequest};
 use gosync_engine::ports::{Lease, LocalTree, ObjectStore, Ports, StoreErrorKind, TreeErrorKind};
-use gosync_engine::ports::{local_conformance, metadata_conformance, state_conformance};
+
+mod conformance;
 
 use crate::disk::Renaming;
 use crate::options::{Faults, Leasing, Options};
@@ -67,25 +68,6 @@ where
     );
     let answer = slot.lock().unwrap().take();
     answer.expect("the agent came to its end")
-}
-
-#[test]
-fn the_tree_conforms() {
-    for (name, check) in local_conformance::CHECKS {
-        if let Err(error) = check(&tree()) {
-            panic!("{name}: {error}");
-        }
-    }
-}
-
-#[test]
-fn the_state_conforms() {
-    answer_of(|ports| async move { state_conformance::conforms(&*ports.state).await }).unwrap();
-}
-
-#[test]
-fn the_metadata_conforms() {
-    answer_of(|ports| async move { metadata_conformance::conforms(&*ports.metadata).await }).unwrap();
 }
 
 #[test]

@@ -222,3 +222,120 @@ fn paths(mirror: &MirrorState, now: Timestamp, page: &mut Page) {
         page.line("", &format!("and {} more: see --format json", count(all - PATHS_MAX as u64)));
     }
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)] // tests may stop at the first surprise
+    use gosync_api::messages::{Dependency, ErrorNow, HaltAnswer, PathNote, Pending, Queue, StoreState, WatchState};
+    use gosync_api::words::{HaltReason, PathState, Phase, Status};
+
+    use super::*;
+
+    fn at(time: &str) -> Option<Timestamp> {
+        format!("2026-11-22T{time}Z").parse().ok()
+    }
+
+    fn plain(state: &State) -> String {
+        anstream::adapter::strip_str(&render(state, at("12:00:00").unwrap())).to_string()
+    }
+
+    fn agent() -> State {
+        State {
+            version: "0.1.0".into(),
+            device: "laptop".into(),
+            pid: 4711,
+            started: at("09:00:00"),
+            data_dir: "/home/ada/.gosync".into(),
+            config_files: vec!["/home/ada/.gosync/config.yaml".into()],
+            metrics: Some("127.0.0.1:9754".into()),
+            ..State::default()
+        }
+    }
+
+    fn healthy() -> MirrorState {
+        MirrorState {
+            name: "documents".into(),
+            local_path: "/home/ada/Documents".into(),
+            s3_path: "s3://my-bucket/documents".into(),
+            phase: Phase::Idle,
+            files: 1_204,
+            bytes: 3 << 30,
+            last_sync: at("11:59:48"),
+            watch: WatchState { watching: true, why_polling: None },
+            store: StoreState {
+                conditions: Conditions {
+                    create: Proof::Proven,
+                    replace: Proof::Proven,
+                    multipart: Proof::Proven,
+                    delete: Proof::Missing,
+                    copy: Proof::Untested,
+                    versions: Proof::Missing,
+                },
+                weaker: Vec::new(),
+            },
+            ..MirrorState::default()
+        }
+    }
+
+    #[test]
+    fn a_healthy_mirror_takes_a_few_lines() {
+        insta::assert_snapshot!(plain(&State { mirrors: vec![healthy()], ..agent() }), @"");
+    }
+
+    #[test]
+    fn no_mirrors_lead_to_the_next_step() {
+        insta::assert_snapshot!(plain(&agent()), @"");
+    }
+
+    #[test]
+    fn trouble_says_what_since_when_and_what_to_do() {
+        let mirror = MirrorState {
+            status: Status::Halted,
+            phase: Phase::Syncing,
+            config_file: Some("/home/ada/.gosync/config.yaml".into()),
+            pending: Pending { files: 42, bytes: 5 << 20 },
+            queue: Queue { running: 2, uploads: 40, ..Queue::default() },
+            lag_seconds: 61.7,
+            conflicts: 2,
+            problems: 1,
+            watch: WatchState { watching: false, why_polling: Some("no watches are left".into()) },
+            store: StoreState {
+                weaker: vec!["a delete may overtake an edit of another tool".into()],
+                ..healthy().store
+            },
+            halts: vec![Halt {
+                id: "h1".into(),
+                reason: HaltReason::TooManyDeletes,
+                since: at("11:55:00"),
+                message: "600 of 1,204 files were deleted within 10 minutes".into(),
+                counts: [("deletes".to_owned(), 600), ("of".to_owned(), 1_204)].into(),
+                answers: HaltAnswer::of(HaltReason::TooManyDeletes),
+                paths: vec!["a.txt".into(), "b\n.txt".into()],
+            }],
+            errors: vec![ErrorNow {
+                class: "endpoint".into(),
+                message: "s3.example.org:443: connection refused; see that the store runs".into(),
+                since: at("11:58:00"),
+            }],
+            paths: (0..11)
+                .map(|number| PathNote {
+                    path: format!("open-{number}.db"),
+                    state: PathState::Busy,
+                    reason: "held open by another program".into(),
+                    since: at("10:00:00"),
+                })
+                .collect(),
+            paths_left_out: 3,
+            ..healthy()
+        };
+        let state = State {
+            mirrors: vec![mirror],
+            metrics: None,
+            metrics_problem: Some("127.0.0.1:9754 is taken".into()),
+            dependencies: vec![Dependency { name: "s3".into(), up: false, since: at("11:58:00") }],
+            restart_needed: vec!["data_dir".into()],
+            ..agent()
+        };
+        insta::assert_snapshot!(plain(&state), @"");
+    }
+}

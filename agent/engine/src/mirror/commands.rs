@@ -129,7 +129,6 @@ impl Core {
             .chain(self.busy.keys())
             .chain(self.deletes.paths())
             .chain(self.unresolved.keys())
-            .chain(self.dirty.first(5))
             .take(5)
             .map(|path| path.as_str().to_owned())
             .collect()
@@ -184,7 +183,7 @@ impl Core {
             pending_bytes,
             in_flight: self.running as u64,
             busy: self.busy.keys().cloned().collect(),
-            open: Vec::new(),
+            open: self.open.clone(),
             problems: problems.chain(self.swept_problems.iter().cloned()).collect(),
             conflicts: self.totals.conflicts,
             last_sync_ms: self.last_sync_ms,

@@ -6,7 +6,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 
-use gosync_plan::decide::Action;
+use gosync_plan::decide::{Action, ExpectLocal, ExpectRemote};
 use gosync_plan::{HaltReason, RelPath};
 
 use super::Ended;
@@ -92,6 +92,9 @@ pub struct Core {
     pub(super) deletes: Deletes,
     /// Deletes that a person approved for the coming sweep.
     pub(super) deletes_approved: bool,
+    /// Overwrites that the running full sweep found: they wait for its end, which tells whether all has changed at once.
+    pub(super) overwrites: Vec<Task>,
+    pub(super) overwrites_approved: bool,
     /// Failed looks and operations in a row.
     pub(super) attempts: HashMap<RelPath, u32>,
     pub(super) busy: BTreeMap<RelPath, Busy>,
@@ -124,6 +127,8 @@ pub struct Core {
 
     pub(super) flushes: Vec<Flush>,
     pub(super) last_sync_ms: Option<i64>,
+    /// Uploaded while somebody had them open.
+    pub(super) open: Vec<RelPath>,
     pub(super) files: u64,
     pub(super) bytes: u64,
     pub(super) totals_stale: bool,
@@ -152,6 +157,8 @@ impl Core {
             running_bytes: 0,
             deletes: Deletes::default(),
             deletes_approved: false,
+            overwrites: Vec::new(),
+            overwrites_approved: false,
             attempts: HashMap::new(),
             busy: BTreeMap::new(),
             problems: BTreeMap::new(),
@@ -177,6 +184,7 @@ impl Core {
             started_ms: now,
             flushes: Vec::new(),
             last_sync_ms: None,
+            open: Vec::new(),
             files: 0,
             bytes: 0,
             totals_stale: true,
@@ -253,7 +261,10 @@ impl Core {
             Event::Totals(result) => {
                 self.totals_running = false;
                 match result {
-                    Ok((files, bytes)) => (self.files, self.bytes) = (files, bytes),
+                    Ok(totals) => {
+                        (self.files, self.bytes) = (totals.files, totals.bytes);
+                        self.open = totals.open;
+                    }
                     Err(error) => self.trouble(&error.into()),
                 }
             }
@@ -474,6 +485,14 @@ impl Core {
         .flatten()
         .min()
     }
+}
+
+/// Whether it replaces a content on one side by a newer one of the other.
+pub(super) fn is_overwrite(action: &Action) -> bool {
+    matches!(
+        action,
+        Action::Upload { expect: ExpectRemote::Object(_), .. } | Action::Download { expect: ExpectLocal::File(_), .. }
+    )
 }
 
 pub(super) fn is_of_the_root(reason: HaltReason) -> bool {

@@ -81,10 +81,6 @@ impl DirtySet {
         self.by_due.first().map(|(due_ms, _)| *due_ms)
     }
 
-    pub fn first(&self, count: usize) -> impl Iterator<Item = &RelPath> {
-        self.paths.keys().take(count)
-    }
-
     #[must_use]
     pub fn oldest_ms(&self) -> Option<u64> {
         self.paths.values().map(|dirty| dirty.first_ms).min()

@@ -94,7 +94,7 @@ pub enum Event {
         result: Result<(), Failure>,
     },
     Applied(Result<(), StateError>),
-    Totals(Result<(u64, u64), StateError>),
+    Totals(Result<AncestorTotals, StateError>),
     Evicted(Result<(u64, u64), TreeError>),
     BroughtBack {
         paths: Vec<RelPath>,
@@ -106,6 +106,19 @@ pub enum Event {
     /// The last receipt is out.
     Drained,
     Killed,
+}
+
+/// What the ancestor holds, all in all.
+pub struct AncestorTotals {
+    pub files: u64,
+    pub bytes: u64,
+    /// Uploaded while open.
+    pub open: Vec<RelPath>,
+}
+
+async fn totals(context: &Context) -> Result<AncestorTotals, StateError> {
+    let (files, bytes) = context.ports.state.ancestor_totals().await?;
+    Ok(AncestorTotals { files, bytes, open: context.ports.state.open_ancestors().await? })
 }
 
 /// What the state tells at start.
@@ -145,7 +158,7 @@ pub fn run(context: Context, effect: Effect) -> BoxFuture<'static, Event> {
             }
             Effect::AbortUpload(row) => Event::Aborted { result: abort_stale(&context, row.clone()).await, row },
             Effect::Apply(changes) => Event::Applied(context.record(changes, Vec::new()).await),
-            Effect::Totals => Event::Totals(context.ports.state.ancestor_totals().await),
+            Effect::Totals => Event::Totals(totals(&context).await),
             Effect::EvictTrash => evict_trash(&context).await,
             Effect::BringBack(executed) => {
                 let (paths, lost) = bring_back::bring_back(&context, executed).await;

@@ -1,5 +1,7 @@
 //! Guards, halts and their answers (R14), and troubles with the outside.
 
+use gosync_plan::decide::Action;
+use gosync_plan::guard::everything_changed;
 use gosync_plan::{GuardVerdict, HaltReason, RelPath};
 
 use super::Ended;
@@ -10,6 +12,7 @@ use crate::look::{Failure, describe};
 use crate::ports::StoreErrorKind;
 use crate::ports::observer::Event as Told;
 use crate::ports::state::{HaltRow, StateChange};
+use crate::sequences::Task;
 use crate::sweep::{Scope, backoff_ms};
 
 impl Core {
@@ -60,6 +63,28 @@ impl Core {
             self.in_hand.insert(task.operation.path.clone(), None);
             self.queue.push_back(task);
         }
+    }
+
+    /// Nearly everything changed at once on one side (ransom, shifted time stamps, a wrong mount): a person has to say so.
+    pub(super) fn judge_overwrites(&mut self, overwrites: Vec<Task>, ancestors: u64) {
+        let is_upload = |task: &Task| matches!(task.operation.action, Action::Upload { .. });
+        let up = overwrites.iter().filter(|task| is_upload(task)).count() as u64;
+        let most = up.max(overwrites.len() as u64 - up);
+        let verdict = everything_changed(ancestors, most, self.context.config.deletes.min);
+        if let GuardVerdict::Halt(reason) = verdict
+            && !self.overwrites_approved
+        {
+            let side = if most == up { "in the folder" } else { "in the bucket" };
+            self.halt(reason, format!("{most} of {ancestors} files changed at once {side}"), most);
+            // The next sweep finds them again.
+            for task in overwrites {
+                self.let_go(&task.operation.path);
+            }
+            return;
+        }
+        self.overwrites_approved = false;
+        self.end_halt(HaltReason::EverythingChanged);
+        self.queue.extend(overwrites);
     }
 
     pub(super) fn halt(&mut self, reason: HaltReason, message: String, count: u64) {
@@ -119,6 +144,11 @@ impl Core {
                 }
                 self.end_halt(row.reason);
                 Ok(format!("{count} files come back; {done} deleted before the halt are looked for"))
+            }
+            (HaltReason::EverythingChanged, true) => {
+                self.overwrites_approved = true;
+                self.end_halt(row.reason);
+                Ok(format!("{} changes will be carried over", row.count))
             }
             (HaltReason::RootEmptied, true) => {
                 self.deletes_approved = true;

@@ -6,7 +6,7 @@ use gosync_plan::RelPath;
 use gosync_plan::decide::{Action, Problem};
 use gosync_plan::settle::{Difference, PlannedOperation, settle};
 
-use super::core::{Core, PROBLEM_RETRY_MS};
+use super::core::{Core, PROBLEM_RETRY_MS, is_overwrite};
 use super::dirty::Dirty;
 use super::effect::Effect;
 use crate::handle::Hint;
@@ -167,7 +167,11 @@ impl Core {
             return;
         }
         self.deletes.release(&path);
-        self.queue.push_back(task);
+        if self.sweeping == Some(Scope::Full) && is_overwrite(&task.operation.action) {
+            self.overwrites.push(task);
+        } else {
+            self.queue.push_back(task);
+        }
     }
 
     pub(super) fn report(&mut self, path: &RelPath, problem: &Problem) {

@@ -2,10 +2,10 @@
 
 use std::collections::VecDeque;
 
-use gosync_plan::RelPath;
 use gosync_plan::decide::{Action, ExpectLocal};
+use gosync_plan::{HaltReason, RelPath};
 
-use super::core::{Busy, Core, PROBLEM_RETRY_MS, RACY_MS, asks_the_store, task_bytes, writes_remotely};
+use super::core::{Busy, Core, PROBLEM_RETRY_MS, RACY_MS, asks_the_store, is_overwrite, task_bytes, writes_remotely};
 use super::dirty::Dirty;
 use super::effect::Effect;
 use crate::ignored::IGNORE_FILE;
@@ -92,6 +92,9 @@ impl Core {
 
     /// Under a halt whose local tree is trusted, deletes and overwrites of local files wait.
     pub(super) fn must_wait(&self, action: &Action) -> bool {
+        if self.halts.contains_key(&HaltReason::EverythingChanged) && is_overwrite(action) {
+            return true;
+        }
         !self.halts.is_empty()
             && match action {
                 Action::Download { expect, .. } => *expect != ExpectLocal::Absent,

@@ -50,10 +50,12 @@ impl Core {
         self.sweeping = None;
         self.context.sweep_ends();
         let complete = swept.failure.is_none();
+        let overwrites = std::mem::take(&mut self.overwrites);
         self.trial_ended();
         self.totals.sweeps += 1;
         self.tell(&Told::SweepEnded { complete, milliseconds, files: swept.listed.max(swept.walked) });
         if let Some(failure) = swept.failure {
+            self.queue.extend(overwrites);
             self.failed_sweeps += 1;
             let wait = (500 * backoff_ms(self.failed_sweeps) / 100).min(interval.max(1_000));
             self.next_remote_ms = now + wait;
@@ -70,6 +72,7 @@ impl Core {
             return;
         }
         self.failed_sweeps = 0;
+        self.judge_overwrites(overwrites, swept.ancestors);
         self.store_answers();
         self.next_remote_ms = now + interval;
         let min = self.context.config.deletes.min;

@@ -44,9 +44,8 @@ pub enum StateChange {
     PutAncestor(RelPath, Ancestor),
     DropAncestor(RelPath),
     DropAllAncestors,
-    /// Written before the act it names.
+    /// Written before the act it names. Also replaces an entry of the same id.
     Begin(JournalEntry),
-    /// Also replaces: an entry's later stage.
     End(Nonce),
     PutUpload(UploadRow),
     DropUpload(String),

@@ -11,6 +11,7 @@ use gosync_plan::{Ancestor, Digests, Fingerprint, Generation, Nonce, RelPath};
 
 use super::place::{Placed, parent, place_new, place_over};
 use super::{Outcome, Task, displaced_path, tmp_path, write_ancestor};
+use crate::config::Limits;
 use crate::context::Context;
 use crate::digest::{Wanted, of_bytes};
 use crate::durable::{Target, durable};
@@ -19,7 +20,7 @@ use crate::planted::{self, Planted};
 use crate::ports::observer::Event;
 use crate::ports::state::{Displaced, JournalEntry, JournalKind, StateChange};
 use crate::ports::store::{GetRequest, Head};
-use crate::ports::{Lease, StoreError, StoreErrorKind, TreeError, TreeErrorKind, TreeFile};
+use crate::ports::{Lease, LocalTree, StoreError, StoreErrorKind, TreeError, TreeErrorKind, TreeFile};
 use crate::sweep::backoff_ms;
 
 /// Bytes gathered before they are written to the temp file.
@@ -44,7 +45,6 @@ pub async fn download(
     expect: ExpectLocal,
 ) -> Result<Outcome, Outcome> {
     let path = task.path();
-    check_space(context, remote.size).await?;
     let fetched = fetch(context, task, &remote).await?;
     let generation = remote.completed_by(&fetched.head.generation);
     let (bytes, content) = (fetched.digests.size, fetched.digests.blake3);
@@ -94,7 +94,6 @@ pub async fn conflict(
     remote: Generation,
 ) -> Result<Outcome, Outcome> {
     let path = task.path().clone();
-    check_space(context, remote.size).await?;
     let fetched = fetch(context, task, &remote).await?;
     let generation = remote.completed_by(&fetched.head.generation);
 
@@ -176,7 +175,7 @@ enum Kept {
 
 /// Gives the file a second name. A writer that has it open would go on writing to both, so it must be at rest.
 fn keep_copy(
-    tree: &dyn crate::ports::LocalTree,
+    tree: &dyn LocalTree,
     path: &RelPath,
     planned: Fingerprint,
     copies_max: usize,
@@ -224,7 +223,7 @@ fn keep_copy(
     Ok(Kept::As { copy, now })
 }
 
-fn take_back(tree: &dyn crate::ports::LocalTree, copy: &RelPath, path: &RelPath) {
+fn take_back(tree: &dyn LocalTree, copy: &RelPath, path: &RelPath) {
     let (Ok(copied), Ok(original)) = (tree.stat(copy.as_str()), tree.stat(path.as_str())) else { return };
     if copied.fingerprint.inode == original.fingerprint.inode {
         // Both names are the same file, so nothing is lost with one of them.
@@ -294,17 +293,11 @@ async fn placed_durably(
 }
 
 /// Downloads never eat the last of the disk.
-async fn check_space(context: &Context, bytes: u64) -> Result<(), Outcome> {
-    let limits = &context.config.limits;
-    if bytes < limits.part_bytes {
-        // Small ones are checked by the sweep as a whole; a full disk says so itself.
-        return Ok(());
-    }
-    let space = context.local(|tree| tree.space()).await??;
+fn check_space(tree: &dyn LocalTree, limits: &Limits, bytes: u64) -> Result<(), TreeError> {
+    let space = tree.space()?;
     let keep = (space.total_bytes / 100 * u64::from(limits.min_free_percent)).min(limits.min_free_bytes);
     if space.free_bytes < bytes.saturating_add(keep) {
-        let error = TreeError::new(TreeErrorKind::NoSpace, "download", "");
-        return Err(Outcome::Failed(Failure::Local(error)));
+        return Err(TreeError::new(TreeErrorKind::NoSpace, "download", ""));
     }
     Ok(())
 }
@@ -488,14 +481,19 @@ async fn new_file(context: &Context, task: &Task, head: &Head) -> Result<(Nonce,
     let operation = context.ports.ids.nonce();
     let tmp = tmp_path(operation);
     let mode = Finishing::of(task, context, head).mode;
+    let keep = context.config.limits.clone();
+    let bytes = head.generation.size;
     let file = context
-        .local(move |tree| match tree.create(&tmp, mode) {
-            Err(error) if error.is_not_found() => {
-                // Somebody tidied up in our folder.
-                tree.make_folder(crate::context::TMP)?;
-                tree.create(&tmp, mode)
+        .local(move |tree| {
+            check_space(tree, &keep, bytes)?;
+            match tree.create(&tmp, mode) {
+                Err(error) if error.is_not_found() => {
+                    // Somebody tidied up in our folder.
+                    tree.make_folder(crate::context::TMP)?;
+                    tree.create(&tmp, mode)
+                }
+                result => result,
             }
-            result => result,
         })
         .await??;
     Ok((operation, Arc::from(file)))

@@ -55,6 +55,7 @@ async fn upload_small(
         Reading::Changed => return Err(Outcome::Again),
         Reading::Busy => return Err(Outcome::Busy),
     };
+    look_before_unconditional(context, task, &expect).await?;
     let entry = begin(context, task, local, &expect, digests, open, context.ports.ids.nonce()).await?;
     let request = PutRequest {
         key: context.config.prefix.key(task.path()),
@@ -169,6 +170,7 @@ impl Sending<'_> {
                 return Err(Outcome::Again);
             }
         }
+        look_before_unconditional(context, self.task, self.expect).await?;
         let expected = multipart_etag(&sent);
         let written = store
             .complete_upload(&key, &upload, &sent, &condition(self.expect))
@@ -272,6 +274,21 @@ impl Sending<'_> {
         let changes = vec![StateChange::DropUpload(upload.to_owned()), StateChange::End(entry.id)];
         context.record(changes, Vec::new()).await.ok();
     }
+}
+
+/// Where the store doesn't honour conditions on writes, a look right before the write narrows the gap (it can't close it).
+async fn look_before_unconditional(context: &Context, task: &Task, expect: &ExpectRemote) -> Result<(), Outcome> {
+    let conditions = context.conditions();
+    if conditions.put != Some(false) && conditions.multipart != Some(false) {
+        return Ok(());
+    }
+    let found = head_patiently(context, &context.config.prefix.key(task.path())).await?;
+    let as_expected = match (expect, found) {
+        (ExpectRemote::Absent, None) => true,
+        (ExpectRemote::Object(generation), Some(head)) => generation.same(&head.generation),
+        _ => false,
+    };
+    if as_expected { Ok(()) } else { Err(Outcome::Again) }
 }
 
 enum PartFailure {

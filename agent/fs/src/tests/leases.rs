@@ -5,7 +5,7 @@ use std::os::unix::fs::OpenOptionsExt;
 use gosync_engine::ports::{Lease, LocalTree};
 use rustix::mm::{MapFlags, ProtFlags, mmap, munmap};
 
-use super::places::{give_away, on_each_tree, unprivileged};
+use super::places::{give_away, needs_root, on_each_tree, unprivileged};
 
 #[test]
 fn a_lease_is_refused_while_the_file_is_open_for_writing() {
@@ -60,7 +60,7 @@ fn a_writer_that_comes_while_a_lease_stands_does_not_end_the_process() {
 
 #[test]
 fn a_file_of_another_owner_gives_no_lease_without_privileges() {
-    if !rustix::process::geteuid().is_root() {
+    if !needs_root("files of another owner in the local tree") {
         return;
     }
     on_each_tree(|root, tree| {

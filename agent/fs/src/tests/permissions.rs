@@ -6,7 +6,7 @@ use gosync_engine::ports::{LocalTree, TreeErrorKind};
 use rustix::buffer::spare_capacity;
 use rustix::fs::{XattrFlags, getxattr, setxattr};
 
-use super::places::{give_away, in_own_namespaces, on_each_tree, unprivileged};
+use super::places::{give_away, in_own_namespaces, needs_root, on_each_tree, unprivileged};
 use crate::tree::DiskTree;
 
 #[test]
@@ -64,7 +64,7 @@ fn a_file_that_may_not_be_read_can_still_change_its_mode() {
 
 #[test]
 fn a_file_of_another_owner_keeps_its_mode() {
-    if !rustix::process::geteuid().is_root() {
+    if !needs_root("files of another owner in the local tree") {
         return;
     }
     on_each_tree(|root, tree| {
@@ -137,7 +137,7 @@ fn an_acl_that_the_old_file_did_not_have_goes() {
 
 #[test]
 fn what_may_not_be_carried_is_left_without_an_error() {
-    if !rustix::process::geteuid().is_root() {
+    if !needs_root("files of another owner in the local tree") {
         return;
     }
     on_each_tree(|root, tree| {
@@ -162,7 +162,7 @@ fn a_full_and_a_read_only_file_system_are_told_apart() {
         mount -t tmpfs none fixed
         echo content >fixed/file
         mkdir fixed/folder
-        mount -o remount,ro fixed",
+        mount -o remount,bind,ro fixed",
     ) else {
         return;
     };

@@ -49,6 +49,15 @@ pub fn unprivileged<T: Send>(test: impl FnOnce() -> T + Send) -> T {
     })
 }
 
+/// False when a test has to leave itself out. `what`: for the list of tests that do.
+pub fn needs_root(what: &str) -> bool {
+    let root = geteuid().is_root();
+    if !root {
+        eprintln!("left out: root is needed for {what}");
+    }
+    root
+}
+
 /// Lets [`unprivileged`] tests work in `folder`, which until now belongs to whoever runs the tests.
 pub fn give_away(folder: &Path) {
     if geteuid().is_root() {

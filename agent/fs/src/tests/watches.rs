@@ -4,7 +4,7 @@ use std::fs;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
-use std::sync::mpsc::{Receiver, channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::time::Duration;
 
 use rustix::fs::{CWD, RenameFlags, renameat_with};
@@ -367,7 +367,11 @@ fn a_root_that_goes_away_is_lost() {
             let watched = Watched::new(&root);
             take_away(&root);
             watched.until(&Lost);
-            assert!(watched.events.recv_timeout(PATIENCE).is_err(), "the watch has ended");
+            assert_eq!(
+                watched.events.recv_timeout(PATIENCE),
+                Err(RecvTimeoutError::Disconnected),
+                "the watch has ended"
+            );
         });
     }
 }

@@ -4,7 +4,7 @@ use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, TryRecvError, channel};
 use std::time::{Duration, Instant};
 
 use gosync_engine::ports::LocalTree;
@@ -66,7 +66,13 @@ impl Notifier {
             let _ = &alive;
             queue.push(notified);
         };
-        Ok(Self { watcher: Some(INotifyWatcher::new(handler, Config::default())?), ended })
+        let watcher = INotifyWatcher::new(handler, Config::default())?;
+        if matches!(ended.try_recv(), Err(TryRecvError::Disconnected)) {
+            // There was no thread to be had. Notify doesn't say so, and panics when it is spoken to, even at its drop.
+            std::mem::forget(watcher);
+            return Err(notify::Error::generic("no thread to be had"));
+        }
+        Ok(Self { watcher: Some(watcher), ended })
     }
 
     fn watch(&mut self, folder: &Path) -> notify::Result<()> {
@@ -132,8 +138,7 @@ impl<S: Fn(WatchEvent)> Watching<S> {
             root_check: Duration::from_millis(options.root_check_ms),
             sink,
         };
-        watching.cover("");
-        if watching.limit_reached {
+        if !watching.cover("") {
             return Err(refused(WatchErrorKind::LimitReached, &watching.root, None));
         }
         if watching.unwatched.contains("") {
@@ -236,21 +241,23 @@ impl<S: Fn(WatchEvent)> Watching<S> {
             }
         };
         if appeared {
-            self.cover(path);
+            if !self.cover(path) {
+                self.limit();
+            }
             (self.sink)(WatchEvent::FolderAppeared(path.into()));
         }
     }
 
     /// Watches `folder` and every folder below it. A folder is watched before it is read: what is made in it
-    /// meanwhile is either read or notified.
-    fn cover(&mut self, folder: &str) {
-        let Some(notify) = &mut self.notify else { return };
+    /// meanwhile is either read or notified. False when the kernel grants no more watches.
+    fn cover(&mut self, folder: &str) -> bool {
+        let Some(notify) = &mut self.notify else { return true };
         let mut folders = vec![folder.to_owned()];
         while let Some(folder) = folders.pop() {
             self.unwatched.remove(&folder);
             if let Err(error) = notify.watch(&absolute(&self.root, &folder)) {
                 match error.kind {
-                    ErrorKind::MaxFilesWatch => return self.limit(),
+                    ErrorKind::MaxFilesWatch => return false,
                     // Gone meanwhile.
                     ErrorKind::PathNotFound => {}
                     _ => {
@@ -271,6 +278,7 @@ impl<S: Fn(WatchEvent)> Watching<S> {
                 }
             }
         }
+        true
     }
 
     /// After lost events nothing that is remembered of folders and their watches can be relied on.
@@ -286,12 +294,9 @@ impl<S: Fn(WatchEvent)> Watching<S> {
         self.queue.overflowed.store(false, Ordering::Release);
         self.unwatched.clear();
         self.limit_reached = false;
-        match Notifier::new(&self.queue) {
-            Ok(notify) => {
-                self.notify = Some(notify);
-                self.cover("");
-            }
-            Err(_) => self.limit(),
+        self.notify = Notifier::new(&self.queue).ok();
+        if self.notify.is_none() || !self.cover("") {
+            self.limit();
         }
         (self.sink)(WatchEvent::Overflow);
     }

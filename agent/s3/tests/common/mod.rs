@@ -13,11 +13,8 @@ pub const BUCKET: &str = "bucket";
 pub fn config(endpoint: impl Into<String>) -> S3Config {
     let mut config = S3Config::new(BUCKET, "us-east-1");
     config.endpoint = Some(endpoint.into());
-    config.credentials = Some(Credentials {
-        access_key: "gosync".into(),
-        secret_key: "gosync-secret".into(),
-        session_token: None,
-    });
+    config.credentials =
+        Some(Credentials { access_key: "gosync".into(), secret_key: "gosync-secret".into(), session_token: None });
     config.force_path_style = true;
     config
 }

@@ -1,0 +1,81 @@
+//! Commands that need neither agent nor config.
+
+use serde_json::Value;
+
+use crate::{error_of, gosync, run};
+
+#[test]
+fn help_names_every_command_and_the_exit_codes() {
+    let home = tempfile::tempdir().unwrap();
+    let ran = run(gosync(home.path()).arg("--help"));
+    assert_eq!(ran.code, 0);
+    for word in ["agent", "sync", "config", "probe", "sim", "completions", "version", "Begin here", "3 no agent"] {
+        assert!(ran.stdout.contains(word), "{word} in {}", ran.stdout);
+    }
+}
+
+#[test]
+fn wrong_usage_ends_with_2_and_is_json_for_those_who_asked_for_it() {
+    let home = tempfile::tempdir().unwrap();
+    assert_eq!(run(gosync(home.path()).args(["sync", "dance"])).code, 2);
+    assert_eq!(run(&mut gosync(home.path())).code, 2);
+    let ran = run(gosync(home.path()).args(["sync", "dance", "--format=json"]));
+    assert_eq!((ran.code, error_of(&ran)["code"].as_str().unwrap()), (2, "usage"));
+}
+
+#[test]
+fn the_agent_refuses_options_that_are_for_others() {
+    let home = tempfile::tempdir().unwrap();
+    for args in [&["agent", "--socket", "s"][..], &["agent", "--dev-dir", "d"], &["agent", "--dev", "-c", "f"]] {
+        let ran = run(gosync(home.path()).args(args));
+        assert_eq!(ran.code, 2, "{}", ran.stderr);
+    }
+}
+
+#[test]
+fn version_tells_what_the_binary_is_made_of() {
+    let home = tempfile::tempdir().unwrap();
+    let short = run(gosync(home.path()).args(["version", "--short"])).stdout;
+    assert_eq!(short, format!("{}\n", env!("CARGO_PKG_VERSION")));
+    // No git anywhere on the path: nothing is asked at run time.
+    let ran = run(gosync(home.path()).env("PATH", "").args(["version", "--json"]));
+    let json: Value = serde_json::from_str(&ran.stdout).unwrap();
+    assert_eq!(json["version"], env!("CARGO_PKG_VERSION"));
+    let commit = json["commit"].as_str().unwrap();
+    assert!(commit == "unknown" || commit.bytes().all(|byte| byte.is_ascii_hexdigit()), "{commit}");
+    let date = json["build_date"].as_str().unwrap();
+    assert!(date == "unknown" || date.parse::<jiff::Timestamp>().is_ok(), "{date}");
+    assert!(json["rustc"].as_str().unwrap().starts_with("rustc "));
+    assert!(json["features"].as_array().unwrap().iter().any(|feature| feature == "metadata-sqlite"));
+    let table = run(gosync(home.path()).arg("version")).stdout;
+    assert!(table.starts_with(&format!("gosync {}\n", env!("CARGO_PKG_VERSION"))), "{table}");
+    assert_eq!(run(gosync(home.path()).arg("--version")).stdout, format!("gosync {}\n", env!("CARGO_PKG_VERSION")));
+}
+
+#[test]
+fn completions_of_the_usual_shells_know_the_commands() {
+    let home = tempfile::tempdir().unwrap();
+    for shell in ["bash", "zsh", "fish"] {
+        let ran = run(gosync(home.path()).args(["completions", shell]));
+        assert_eq!((ran.code, ran.stderr.as_str()), (0, ""));
+        for word in ["provision", "conflicts", "keep-both"] {
+            assert!(ran.stdout.contains(word), "{word} for {shell}");
+        }
+    }
+    assert_eq!(run(gosync(home.path()).args(["completions", "cobol"])).code, 2);
+}
+
+#[test]
+fn the_same_seed_tells_the_same_story() {
+    let home = tempfile::tempdir().unwrap();
+    let args = ["sim", "--seed", "7", "--steps", "20", "--agents", "2"];
+    let story = run(gosync(home.path()).args(args));
+    assert_eq!(story.code, 0, "{}", story.stdout);
+    assert!(story.stdout.contains("seed 7"), "{}", story.stdout);
+    assert_eq!(run(gosync(home.path()).args(args)).stdout, story.stdout);
+    let quiet = run(gosync(home.path()).args(args).arg("-q")).stdout;
+    assert!(story.stdout.ends_with(&quiet) && quiet.len() < story.stdout.len(), "{quiet}");
+    let json = run(gosync(home.path()).args(args).args(["--format", "json"])).stdout;
+    let json: Value = serde_json::from_str(&json).unwrap();
+    assert_eq!((json["seed"].as_u64(), json["kept"].as_bool()), (Some(7), Some(true)));
+}

@@ -1,0 +1,330 @@
+//! `gosync sync`: what is asked of the agent, and how its answers are shown.
+
+use gosync_api::messages::{
+    Acknowledged, Answered, Conflict, Conflicts, ErrorCode, Flushed, HaltReason, Line, List, ListEntry, MirrorMade,
+    OddKey, PathReason, Progress, Provisioned, Receipt, ReceiptPending, Restored, RestoredPath, State, Trash,
+    TrashEntry, TrashSource, Verb, route,
+};
+use gosync_api::words::Status;
+use jiff::{SignedDuration, Timestamp};
+use serde_json::{Value, json};
+
+use crate::error_of;
+use crate::stand_in::{Asked, StandIn};
+
+fn ago(hours: i64) -> Option<Timestamp> {
+    Timestamp::now().checked_sub(SignedDuration::from_hours(hours)).ok()
+}
+
+fn list() -> List {
+    let mirror = |name: &str, status, files| ListEntry {
+        name: name.into(),
+        local_path: format!("/home/ada/{name}"),
+        s3_path: format!("s3://bucket/{name}"),
+        status,
+        last_sync: ago(2),
+        files,
+    };
+    List { mirrors: vec![mirror("documents", Status::Active, 1_234), mirror("photos", Status::Halted, 5)] }
+}
+
+fn receipt(flushed: bool) -> Receipt {
+    let pending = if flushed {
+        ReceiptPending::default()
+    } else {
+        ReceiptPending { files: 2, bytes: 2048, first: vec!["a.txt".into(), "b.txt".into()] }
+    };
+    Receipt {
+        mirror: "documents".into(),
+        device: "laptop".into(),
+        cursor: Some("17-af".into()),
+        flushed,
+        files: 3,
+        bytes: 4096,
+        pending,
+        tree: Some("blake3:77".into()),
+        started: "2026-11-22T12:00:00Z".parse().ok(),
+        finished: "2026-11-22T12:00:03Z".parse().ok(),
+    }
+}
+
+fn lines<T: serde::Serialize>(lines: &[Line<T>]) -> Vec<Value> {
+    lines.iter().map(|line| serde_json::to_value(line).unwrap()).collect()
+}
+
+fn done<T: serde::Serialize>(result: T) -> Vec<Value> {
+    lines(&[
+        Line::Progress(Progress { step: "listing".into(), files: 3, ..Progress::default() }),
+        Line::Note { message: "half way".into() },
+        Line::Done { result },
+    ])
+}
+
+fn asked(agent: &StandIn) -> Asked {
+    agent.asked().last().cloned().unwrap()
+}
+
+#[test]
+fn a_list_is_a_plain_table() {
+    let ran = StandIn::new().with(route::LIST, &list()).run(&["sync", "list"]);
+    insta::assert_snapshot!(ran.stdout, @"");
+    assert_eq!(ran.code, 0);
+}
+
+#[test]
+fn a_list_comes_as_json_and_yaml_too() {
+    let list = list();
+    let agent = StandIn::new().with(route::LIST, &list);
+    let json: List = serde_json::from_str(&agent.run(&["sync", "list", "--format", "json"]).stdout).unwrap();
+    assert_eq!(json, list);
+    let yaml = agent.run(&["sync", "list", "--format=yaml"]).stdout;
+    assert!(yaml.starts_with("mirrors:\n") && yaml.contains("name: documents"), "{yaml}");
+}
+
+#[test]
+fn no_mirrors_are_an_empty_table_and_a_note() {
+    let agent = StandIn::new().with(route::LIST, &List::default());
+    let ran = agent.run(&["sync", "list"]);
+    assert_eq!(ran.stdout, "");
+    assert!(ran.stderr.contains("gosync sync mirror"), "{}", ran.stderr);
+    let quiet = agent.run(&["sync", "list", "--quiet"]);
+    assert_eq!((quiet.code, quiet.stdout.as_str(), quiet.stderr.as_str()), (0, "", ""));
+}
+
+#[test]
+fn a_state_as_json_is_what_the_agent_said() {
+    let state = State { version: "0.1.0".into(), device: "laptop".into(), pid: 7, ..State::default() };
+    let agent = StandIn::new().with(route::STATE, &state);
+    let json: State = serde_json::from_str(&agent.run(&["--format", "json", "sync", "state"]).stdout).unwrap();
+    assert_eq!(json, state);
+    assert_eq!(asked(&agent).line, "GET /sync/state");
+}
+
+#[test]
+fn a_mirror_is_asked_for_with_an_absolute_folder() {
+    let made = MirrorMade {
+        name: "docs".into(),
+        local_path: "/home/ada/docs".into(),
+        s3_path: "s3://bucket/docs".into(),
+        dry_run: false,
+    };
+    let agent = StandIn::new().with(route::MIRROR, &made);
+    let ran = agent.run(&[
+        "sync",
+        "mirror",
+        "docs",
+        "/docs",
+        "--name",
+        "docs",
+        "--ignore",
+        "*.tmp,node_modules",
+        "--no-bidirectional",
+    ]);
+    assert_eq!(ran.stdout, "docs: /home/ada/docs is kept in step with s3://bucket/docs\n");
+    assert_eq!(asked(&agent).line, "POST /sync/mirror");
+    assert_eq!(
+        asked(&agent).body,
+        json!({
+            "local_path": agent.home().join("docs"),
+            "s3_path": "/docs",
+            "name": "docs",
+            "ignore": ["*.tmp", "node_modules"],
+            "direction": "push",
+            "dry_run": false,
+        })
+    );
+}
+
+#[test]
+fn a_mirror_is_not_made_on_trial_yet() {
+    let agent = StandIn::new();
+    let ran = agent.run(&["sync", "mirror", "docs", "/docs", "--dry-run"]);
+    assert_eq!(ran.code, 2);
+    assert!(ran.stderr.contains("not yet"), "{}", ran.stderr);
+    assert_eq!(agent.asked().len(), 0);
+}
+
+#[test]
+fn an_s3_path_that_is_none_is_refused_before_anybody_is_asked() {
+    let agent = StandIn::new();
+    let ran = agent.run(&["sync", "provision", "docs"]);
+    assert_eq!(ran.code, 2);
+    assert!(ran.stderr.contains("write /docs"), "{}", ran.stderr);
+    let error = error_of(&agent.run(&["sync", "provision", "docs", "--format", "json"]));
+    assert_eq!(error["code"], "usage");
+    assert!(error["message"].as_str().unwrap().contains("write /docs"), "{error}");
+    assert_eq!(agent.asked().len(), 0);
+}
+
+#[test]
+fn provision_tells_what_it_found() {
+    let result = Provisioned {
+        s3_path: "s3://bucket/docs".into(),
+        keys: 12_345,
+        bytes: 3 << 30,
+        added: 12_000,
+        updated: 1,
+        list_requests: 13,
+        odd_keys: 3,
+        odd_first: vec![OddKey { key: "docs//x".into(), reason: "holds an empty name".into() }],
+        dry_run: false,
+    };
+    let agent = StandIn::new().with_lines(route::PROVISION, &done(&result));
+    let ran = agent.run(&["sync", "provision", "/docs"]);
+    insta::assert_snapshot!(ran.stdout, @"");
+    assert_eq!(ran.stderr, "half way\n");
+    assert_eq!(asked(&agent).body, json!({"s3_path": "/docs", "dry_run": false, "recursive": true}));
+    let json = agent.run(&["sync", "provision", "/docs", "--recursive=false", "--dry-run", "--format", "json"]);
+    assert_eq!(serde_json::from_str::<Provisioned>(&json.stdout).unwrap(), result);
+    assert_eq!(json.stderr, "");
+    assert_eq!(asked(&agent).body, json!({"s3_path": "/docs", "dry_run": true, "recursive": false}));
+}
+
+#[test]
+fn work_whose_answer_breaks_off_is_no_success() {
+    let lines = lines::<Provisioned>(&[Line::Progress(Progress::default())]);
+    let ran = StandIn::new().with_lines(route::PROVISION, &lines).run(&["sync", "provision", "/docs"]);
+    assert_eq!(ran.code, 1);
+    assert!(ran.stderr.contains("broke off") && ran.stderr.contains("gosync sync state"), "{}", ran.stderr);
+}
+
+#[test]
+fn a_last_line_needs_no_newline_and_unknown_lines_are_passed_over() {
+    let body = "{\"type\":\"weather\"}\n\n{\"type\":\"done\",\"result\":{\"receipts\":[]}}";
+    let ran = StandIn::new().raw(route::FLUSH, 200, body.into()).run(&["sync", "flush"]);
+    assert_eq!(ran.code, 0, "{}", ran.stderr);
+}
+
+#[test]
+fn pause_resume_and_remove_repeat_what_the_agent_says() {
+    for (verb, route) in [("pause", route::PAUSE), ("resume", route::RESUME), ("remove", route::REMOVE)] {
+        let answer = Acknowledged { name: "docs".into(), message: format!("{verb} it is") };
+        let agent = StandIn::new().with(route, &answer);
+        let ran = agent.run(&["sync", verb, "docs"]);
+        assert_eq!((ran.code, ran.stdout), (0, format!("{verb} it is\n")));
+        assert_eq!(asked(&agent), Asked { line: format!("POST {route}"), body: json!({"name": "docs"}) });
+        assert_eq!(agent.run(&["sync", verb, "docs", "-q"]).stdout, "");
+    }
+}
+
+#[test]
+fn a_flush_shows_its_receipt() {
+    let agent = StandIn::new().with_lines(route::FLUSH, &done(Flushed { receipts: vec![receipt(true)] }));
+    let ran = agent.run(&["sync", "flush", "documents", "--wait", "--timeout", "5m"]);
+    insta::assert_snapshot!(ran.stdout, @"");
+    assert_eq!(ran.code, 0);
+    assert_eq!(asked(&agent).body, json!({"name": "documents", "wait": true, "timeout_seconds": 300}));
+}
+
+#[test]
+fn a_flush_that_was_waited_for_and_left_something_behind_failed() {
+    let agent = StandIn::new().with_lines(route::FLUSH, &done(Flushed { receipts: vec![receipt(false)] }));
+    let ran = agent.run(&["sync", "flush", "--wait"]);
+    assert_eq!(ran.code, 1);
+    insta::assert_snapshot!(ran.stdout, @"");
+    assert!(ran.stderr.contains("not everything was flushed within 60 s"), "{}", ran.stderr);
+    assert_eq!(agent.run(&["sync", "flush"]).code, 0);
+}
+
+#[test]
+fn a_flush_of_a_halted_mirror_ends_with_7_however_the_agent_says_it() {
+    let agent =
+        StandIn::new().with_error(route::FLUSH, ErrorCode::Halted, "documents is halted", "see `gosync sync state`");
+    assert_eq!(agent.run(&["sync", "flush", "--wait"]).code, 7);
+    let error = json!({"type": "error", "error": {"code": "halted", "message": "documents is halted"}});
+    let agent = StandIn::new().with_lines(route::FLUSH, &[error]);
+    let ran = agent.run(&["sync", "flush", "--wait"]);
+    assert_eq!((ran.code, ran.stderr.as_str()), (7, "error: documents is halted\n"));
+}
+
+#[test]
+fn conflicts_are_listed_with_what_to_do() {
+    let conflicts = Conflicts {
+        conflicts: vec![Conflict {
+            mirror: "documents".into(),
+            path: "plan.txt".into(),
+            copy: "plan.conflict-20261122T100000Z-laptop-1a2b.txt".into(),
+            bytes: 2048,
+            since: ago(3),
+            device: "laptop".into(),
+        }],
+    };
+    let agent = StandIn::new().with(route::CONFLICTS, &conflicts);
+    let ran = agent.run(&["sync", "conflicts", "documents"]);
+    insta::assert_snapshot!(ran.stdout, @"");
+    assert!(ran.stderr.contains("delete or rename the copy"), "{}", ran.stderr);
+    assert_eq!(asked(&agent).line, "GET /sync/conflicts?name=documents");
+    agent.run(&["sync", "conflicts"]);
+    assert_eq!(asked(&agent).line, "GET /sync/conflicts");
+}
+
+#[test]
+fn answers_to_a_halt_tell_what_comes_of_them() {
+    let answered = Answered {
+        mirror: "documents".into(),
+        reason: HaltReason::TooManyDeletes,
+        verb: Verb::Deny,
+        message: "bringing back what was deleted".into(),
+        restored: 39,
+        lost: vec![PathReason { path: "a.txt".into(), reason: "no version is kept".into() }],
+    };
+    let agent = StandIn::new().with(route::DENY, &answered).with(route::APPROVE, &answered);
+    let ran = agent.run(&["sync", "deny", "h1"]);
+    insta::assert_snapshot!(ran.stdout, @"");
+    assert_eq!(asked(&agent).body, json!({"halt": "h1", "answer": null}));
+    agent.run(&["sync", "approve", "h2", "--answer", "keep-both"]);
+    assert_eq!(
+        asked(&agent),
+        Asked { line: "POST /sync/approve".into(), body: json!({"halt": "h2", "answer": "keep-both"}) }
+    );
+    assert_eq!(agent.run(&["sync", "approve", "h2", "--answer", "maybe"]).code, 2);
+}
+
+#[test]
+fn trash_is_listed_and_restored() {
+    let trash = Trash {
+        entries: vec![
+            TrashEntry {
+                id: "t1".into(),
+                mirror: "documents".into(),
+                path: "notes/\u{1b}[2Jtoday.txt".into(),
+                bytes: 100,
+                since: ago(1),
+                source: TrashSource::Trash,
+                reason: "deleted in the bucket".into(),
+            },
+            TrashEntry {
+                id: "v2".into(),
+                mirror: "documents".into(),
+                path: "old.txt".into(),
+                bytes: 1 << 20,
+                since: None,
+                source: TrashSource::Version,
+                reason: String::new(),
+            },
+        ],
+    };
+    let restored = Restored {
+        restored: vec![
+            RestoredPath { mirror: "documents".into(), path: "a.txt".into(), to: "a.txt".into() },
+            RestoredPath { mirror: "documents".into(), path: "b.txt".into(), to: "b.restored.txt".into() },
+        ],
+        failed: Vec::new(),
+    };
+    let failed = Restored {
+        failed: vec![PathReason { path: "c.txt".into(), reason: "nothing is kept of it".into() }],
+        ..restored.clone()
+    };
+    let agent = StandIn::new().with(route::TRASH_LIST, &trash).with(route::TRASH_RESTORE, &restored);
+    insta::assert_snapshot!(agent.run(&["sync", "trash", "list", "documents", "--under", "a b"]).stdout, @"");
+    assert_eq!(asked(&agent).line, "GET /sync/trash/list?name=documents&under=a+b");
+    let ran = agent.run(&["sync", "trash", "restore", "a.txt", "b.txt", "--mirror", "documents"]);
+    insta::assert_snapshot!(ran.stdout, @"");
+    assert_eq!(ran.code, 0);
+    assert_eq!(asked(&agent).body, json!({"name": "documents", "what": ["a.txt", "b.txt"]}));
+    let agent = agent.with(route::TRASH_RESTORE, &failed);
+    let ran = agent.run(&["sync", "trash", "restore", "c.txt"]);
+    assert_eq!(ran.code, 1);
+    assert!(ran.stdout.contains("c.txt: nothing is kept of it"), "{}", ran.stdout);
+    assert!(ran.stderr.contains("1 could not be restored"), "{}", ran.stderr);
+}
