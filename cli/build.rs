@@ -38,8 +38,9 @@ fn build_seconds() -> Option<u64> {
     }
 }
 
-fn from_repository(root: &Path) -> Option<String> {
-    let dot_git = root.ancestors().skip(1).map(|folder| folder.join(".git")).find(|path| path.exists())?;
+pub fn from_repository(root: &Path) -> Option<String> {
+    // No further up: a repository around an unpacked archive is another's.
+    let dot_git = root.parent()?.join(".git");
     // In a worktree `.git` is a file that names the folder, and refs may stand in the main one.
     let git_dir = match fs::read_to_string(&dot_git) {
         Ok(text) => dot_git.parent()?.join(text.strip_prefix("gitdir:")?.trim()),
@@ -65,7 +66,7 @@ fn from_repository(root: &Path) -> Option<String> {
 }
 
 /// `git archive` puts the commit there, as `.gitattributes` asks.
-fn from_archive(root: &Path) -> Option<String> {
+pub fn from_archive(root: &Path) -> Option<String> {
     commit(&fs::read_to_string(root.join("commit.txt")).ok()?)
 }
 

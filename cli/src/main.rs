@@ -103,7 +103,7 @@ fn usage(error: &clap::Error) -> ExitCode {
 
 /// `--format` as it stands in arguments that can't be parsed as a whole.
 fn wanted_format() -> Format {
-    let arguments: Vec<String> = std::env::args().collect();
+    let arguments: Vec<String> = std::env::args_os().map(|argument| argument.to_string_lossy().into_owned()).collect();
     let value = arguments.iter().enumerate().find_map(|(index, argument)| match argument.strip_prefix("--format") {
         Some("") => arguments.get(index + 1).map(String::as_str),
         Some(rest) => rest.strip_prefix('='),

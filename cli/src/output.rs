@@ -3,6 +3,7 @@
 //! Colours are written always and taken away again where they are not wanted (`anstream` looks at the terminal, NO_COLOR
 //! and TERM). A reader that went away is no error.
 
+use std::collections::BTreeMap;
 use std::io::{IsTerminal, Write};
 
 use gosync_api::Exit;
@@ -79,7 +80,7 @@ impl Output {
         let text = match self.format {
             Format::Table => for_people(&report),
             Format::Json | Format::Yaml => {
-                encode(self.format, &serde_json::json!({ "error": *report })).unwrap_or_else(|_| for_people(&report))
+                encode(self.format, &BTreeMap::from([("error", &report)])).unwrap_or_else(|_| for_people(&report))
             }
         };
         let _ = writeln!(anstream::stderr(), "{}", text.trim_end());

@@ -10,7 +10,8 @@ use crate::client::Event;
 use crate::output::Output;
 use crate::style::{bytes, clean, things};
 
-/// Width of the bar itself.
+/// How often a bar moves where nothing else happens.
+const TICK: Duration = Duration::from_millis(120);
 const KNOWN: &str = "{prefix} [{bar:30}] {percent:>3}% {msg}";
 const OPEN: &str = "{prefix} {spinner} {msg}";
 
@@ -38,31 +39,33 @@ impl Bars {
     }
 
     fn show(&mut self, progress: &Progress) {
-        let message = self.message(progress);
-        let name = progress.mirror.clone().unwrap_or_default();
-        let bar = self.bars.entry(name).or_insert_with(|| {
-            let bar = self.all.add(ProgressBar::no_length());
-            bar.enable_steady_tick(Duration::from_millis(120));
-            bar
-        });
-        let prefix = match &progress.mirror {
-            Some(mirror) => format!("{}: {}", clean(mirror), clean(&progress.step)),
-            None => clean(&progress.step).into_owned(),
-        };
-        bar.set_prefix(prefix);
         // Bytes move where files are large; files count where they are small.
         let (done, total) = match (progress.bytes_total, progress.files_total) {
             (0, files) => (progress.files, files),
             (total, _) => (progress.bytes, total),
         };
         let template = if total > 0 { KNOWN } else { OPEN };
-        if let Ok(style) = ProgressStyle::with_template(template) {
-            bar.set_style(style.progress_chars("=> "));
-        }
+        let Ok(style) = ProgressStyle::with_template(template) else { return };
+        let style = style.progress_chars("=> ");
+        let prefix = match &progress.mirror {
+            Some(mirror) => format!("{}: {}", clean(mirror), clean(&progress.step)),
+            None => clean(&progress.step).into_owned(),
+        };
+        let message = self.message(progress);
+        let name = progress.mirror.clone().unwrap_or_default();
+        let bar = self.bars.entry(name).or_insert_with(|| {
+            // Complete before it is drawn for the first time.
+            let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::hidden()).with_style(style.clone());
+            let bar = self.all.add(bar.with_prefix(prefix.clone()).with_message(message.clone()));
+            bar.enable_steady_tick(TICK);
+            bar
+        });
+        bar.set_style(style);
         if total > 0 {
             bar.set_length(total.max(done));
             bar.set_position(done);
         }
+        bar.set_prefix(prefix);
         bar.set_message(message);
     }
 

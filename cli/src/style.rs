@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::time::Duration;
 
 use anstyle::{AnsiColor, Style};
-use comfy_table::{Attribute, Cell, Color, ContentArrangement, Table, presets};
+use comfy_table::{Cell, Color, Table, presets};
 use gosync_api::words::Status;
 use indicatif::{HumanBytes, HumanCount, HumanDuration};
 use jiff::Timestamp;
@@ -35,15 +35,14 @@ pub fn status_cell(status: Status) -> Cell {
     Cell::new(status).fg(color)
 }
 
-/// An empty table of plain columns, as wide as the terminal at most.
+/// An empty table of plain columns. Nothing is wrapped into narrow cells: paths are there to be copied.
 pub fn table(header: &[&str]) -> Table {
     let mut table = Table::new();
     table
         .load_style(presets::NOTHING)
-        .set_content_arrangement(ContentArrangement::Dynamic)
         // Taken away again where colours are not wanted.
         .enforce_styling()
-        .set_header(header.iter().map(|name| Cell::new(name).add_attribute(Attribute::Bold)));
+        .set_header(header.iter().copied());
     for column in table.column_iter_mut() {
         column.set_padding((0, 2));
     }
@@ -72,14 +71,19 @@ pub fn ago(then: Option<Timestamp>, now: Timestamp) -> String {
     }
 }
 
-/// Since when, as ` since 5m ago`; empty where it isn't known.
+/// For how long it has been so, as ` for 5m`; empty where it isn't known.
 pub fn since(then: Option<Timestamp>, now: Timestamp) -> String {
-    then.map(|_| format!(" since {}", ago(then, now))).unwrap_or_default()
+    then.map(|then| format!(" for {}", span(age(then, now)))).unwrap_or_default()
 }
 
 /// A length of time, as `5m`.
 pub fn span(duration: Duration) -> String {
     format!("{:#}", HumanDuration(duration))
+}
+
+/// How long something took, as `12ms` or `5m`.
+pub fn took(duration: Duration) -> String {
+    if duration < Duration::from_secs(1) { format!("{}ms", duration.as_millis()) } else { span(duration) }
 }
 
 /// Clocks may differ: what lies ahead is now.

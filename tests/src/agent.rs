@@ -1,5 +1,6 @@
 //! The real binary: agents in folders of their own, and the commands that talk to them.
 
+use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus, Output};
 use std::time::Duration;
@@ -10,6 +11,9 @@ use serde_json::{Value, json};
 use crate::process::Process;
 use crate::server::Address;
 use crate::wait;
+
+/// The user that permissions are tried with; root alone can become it.
+pub const UNPRIVILEGED: u32 = 65_534;
 
 /// The binary beside this test's own: `target/<profile>/gosync`.
 pub fn binary() -> PathBuf {
@@ -78,10 +82,24 @@ impl Agent {
 
     /// The same without the wait.
     pub fn launch(home: &Path, config: &Value) -> Self {
+        Self::launch_with(home, config, |_| {})
+    }
+
+    /// As [`Agent::start`], as a user who owns `home` and whom permissions hold back.
+    pub async fn start_unprivileged(home: &Path, config: &Value) -> Self {
+        let mut agent = Self::launch_with(home, config, |command| {
+            command.uid(UNPRIVILEGED).gid(UNPRIVILEGED);
+        });
+        agent.answering().await;
+        agent
+    }
+
+    fn launch_with(home: &Path, config: &Value, change: impl FnOnce(&mut Command)) -> Self {
         let file = home.join("config.yaml");
         std::fs::write(&file, serde_json::to_string_pretty(config).unwrap()).unwrap();
         let mut command = gosync(home, &["agent", "--config"]);
         command.arg(file);
+        change(&mut command);
         Self {
             process: Process::start("gosync agent", command, &home.join("agent.log")),
             home: home.to_owned(),
@@ -89,7 +107,8 @@ impl Agent {
         }
     }
 
-    async fn answering(&mut self) {
+    /// Waits until it answers at its socket; a start that fails stops the test.
+    pub async fn answering(&mut self) {
         wait::until("the agent answers at its socket", async || {
             if let Some(status) = self.process.ended() {
                 panic!("the agent ended ({status})\n{}", self.process.tail());
@@ -149,6 +168,49 @@ impl Agent {
             .clone()
     }
 
+    /// Waits for a mirror to be in a state; `is_so` says what is still missing.
+    pub async fn until(&self, name: &str, what: &str, is_so: impl Fn(&Value) -> bool) -> Value {
+        wait::until(&format!("{name}: {what}"), async || {
+            let mirror = self.mirror(name);
+            if is_so(&mirror) { Ok(mirror) } else { Err(format!("{mirror:#}\n{}", self.process.tail())) }
+        })
+        .await
+    }
+
+    /// Waits for a halt for one of these reasons; returns its id.
+    pub async fn halted(&self, name: &str, reasons: &[&str]) -> String {
+        let find = |mirror: &Value| {
+            let halts = mirror["halts"].as_array().unwrap().clone();
+            halts.into_iter().find(|halt| reasons.contains(&halt["reason"].as_str().unwrap()))
+        };
+        let state = self.until(name, &format!("halted, {reasons:?}"), |mirror| find(mirror).is_some()).await;
+        assert_eq!(state["status"], "halted");
+        find(&state).unwrap()["id"].as_str().unwrap().to_owned()
+    }
+
+    /// Waits for an error of this class, in status `error`.
+    pub async fn in_error(&self, name: &str, class: &str) {
+        self.until(name, &format!("error, {class}"), |mirror| {
+            let errors = mirror["errors"].as_array().unwrap();
+            mirror["status"] == "error" && errors.iter().any(|error| error["class"] == class)
+        })
+        .await;
+    }
+
+    /// Waits until a flush finds nothing left to do and the mirror is as it should be.
+    pub async fn in_step(&self, name: &str) {
+        wait::until(&format!("{name} is in step"), async || {
+            let flush = self.run(&["sync", "flush", name, "--wait", "--timeout", "20s"]);
+            let mirror = self.mirror(name);
+            let said = String::from_utf8_lossy(&flush.stderr).into_owned();
+            wait::hold(
+                flush.status.success() && mirror["status"] == "active",
+                format!("{said}{mirror:#}\n{}", self.process.tail()),
+            )
+        })
+        .await;
+    }
+
     /// kill -9.
     pub fn kill(&mut self) {
         self.process.kill();
@@ -156,8 +218,13 @@ impl Agent {
 
     /// Starts it again on what it left behind.
     pub async fn restart(&mut self) {
-        self.process.restart();
+        self.relaunch();
         self.answering().await;
+    }
+
+    /// The same without the wait.
+    pub fn relaunch(&mut self) {
+        self.process.restart();
     }
 
     pub fn signal(&self, signal: Signal) {

@@ -1,6 +1,6 @@
 //! The dev store in this process, with its data in a folder that goes with it.
 
-use gosync_dev_s3::{DevS3, Faults, Options, Running};
+use gosync_dev_s3::{Counters, DevS3, Faults, Options, Running};
 
 use crate::process::Folder;
 use crate::server::Address;
@@ -31,6 +31,10 @@ impl DevStore {
 
     pub fn faults(&self) -> Faults {
         self.running.faults()
+    }
+
+    pub fn counters(&self) -> Counters {
+        self.running.counters()
     }
 
     pub async fn bucket(&self, name: &str) -> Stranger {

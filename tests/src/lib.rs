@@ -8,9 +8,11 @@
 
 pub mod agent;
 pub mod dev_store;
+pub mod pair;
 pub mod process;
 pub mod proxy;
 pub mod rclone;
+pub mod replica;
 pub mod server;
 pub mod stranger;
 pub mod tools;

@@ -5,7 +5,7 @@ use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::{Pid, Signal, geteuid, kill_process};
 
 pub struct Process {
     name: String,
@@ -107,6 +107,15 @@ impl Drop for Folder {
             eprintln!("kept for a look: {}", folder.keep().display());
         }
     }
+}
+
+/// False when a test has to leave itself out. `what`: for the list of tests that do.
+pub fn needs_root(what: &str) -> bool {
+    let root = geteuid().is_root();
+    if !root {
+        eprintln!("left out: root is needed for {what}");
+    }
+    root
 }
 
 /// A loopback port that was free a moment ago, for servers that don't take port 0.

@@ -35,6 +35,13 @@ pub fn read(root: &Path) -> BTreeMap<String, File> {
     names(root).into_iter().filter_map(|name| Some((name.clone(), read_file(&root.join(name))?))).collect()
 }
 
+/// The same without the contents: quick, for a first look at a large tree.
+fn outline(root: &Path) -> BTreeMap<String, File> {
+    let stat = |name: &String| present(fs::symlink_metadata(root.join(name)));
+    let unread = blake3::Hash::from_bytes([0; 32]);
+    names(root).into_iter().filter_map(|name| Some((name.clone(), file(&stat(&name)?, unread)))).collect()
+}
+
 /// The names alone, in no order.
 pub fn names(root: &Path) -> Vec<String> {
     let mut files = Vec::new();
@@ -61,16 +68,20 @@ pub fn names(root: &Path) -> Vec<String> {
 }
 
 fn read_file(path: &Path) -> Option<File> {
-    let file = present(fs::File::open(path))?;
-    let metadata = file.metadata().unwrap();
+    let opened = present(fs::File::open(path))?;
+    let metadata = opened.metadata().unwrap();
     let mut hasher = blake3::Hasher::new();
-    hasher.update_reader(file).unwrap();
-    Some(File {
+    hasher.update_reader(opened).unwrap();
+    Some(file(&metadata, hasher.finalize()))
+}
+
+fn file(metadata: &fs::Metadata, blake3: blake3::Hash) -> File {
+    File {
         size: metadata.len(),
         mode: metadata.mode() & 0o7777,
         mtime_ns: i128::from(metadata.mtime()) * 1_000_000_000 + i128::from(metadata.mtime_nsec()),
-        blake3: hasher.finalize(),
-    })
+        blake3,
+    }
 }
 
 fn present<T>(result: io::Result<T>) -> Option<T> {
@@ -81,8 +92,9 @@ fn present<T>(result: io::Result<T>) -> Option<T> {
     }
 }
 
-/// `Err` tells the first differences in words.
+/// `Err` tells the first differences in words. Contents are read only where all else agrees, so it may be asked often.
 pub fn same(left: &Path, right: &Path, compare: Compare) -> Result<(), String> {
+    same_files(&outline(left), &outline(right), compare)?;
     same_files(&read(left), &read(right), compare)
 }
 
@@ -178,9 +190,9 @@ impl Gardener {
                     present(fs::remove_file(root.join(files.swap_remove(chosen))));
                 }
                 _ => {
-                    let to = self.fresh(root);
+                    let (from, to) = (root.join(files.swap_remove(chosen)), self.fresh(root));
                     fs::create_dir_all(to.parent().unwrap()).unwrap();
-                    present(fs::rename(root.join(files.swap_remove(chosen)), to));
+                    present(fs::rename(from, to));
                 }
             }
         }
@@ -191,7 +203,7 @@ impl Gardener {
         fs::create_dir_all(path.parent().unwrap()).unwrap();
         self.write(&path, bytes_max);
         let mode = *[0o644, 0o644, 0o600, 0o755].choose(&mut self.random).unwrap();
-        fs::set_permissions(&path, Permissions::from_mode(mode)).unwrap();
+        present(fs::set_permissions(&path, Permissions::from_mode(mode)));
     }
 
     /// A name that isn't there; its number keeps it from being a folder of another one.
@@ -209,6 +221,9 @@ impl Gardener {
     fn write(&mut self, path: &Path, bytes_max: usize) {
         let mut content = vec![0; self.random.random_range(0..=bytes_max)];
         self.random.fill_bytes(&mut content);
-        fs::write(path, content).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+        // Somebody else may remove the folder in between, when its last file went.
+        while present(fs::write(path, &content)).is_none() {
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+        }
     }
 }

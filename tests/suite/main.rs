@@ -3,5 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod conformance_store;
+mod guards;
 mod house;
 mod rig;
+mod two_way;

@@ -46,7 +46,7 @@ pub async fn drain(agent: &Agent) -> bool {
 
 async fn drain_one(agent: &Agent, mirror: &Mirror, draft: Receipt) -> Receipt {
     let asked = async {
-        let receipt = mirror.handle()?.ask(Command::Drain).await?;
+        let receipt = mirror.handle().await?.ask(Command::Drain).await?;
         if !receipt.flushed {
             tracing::warn!(mirror = mirror.name(), reason = receipt.reason, "the flush did not reach its end");
         }

@@ -16,7 +16,7 @@ use gosync_engine::{Command, Ended, MirrorHandle, View};
 use gosync_fs::{DiskTree, Lock, LockError};
 use gosync_metadata::SqliteState;
 use gosync_telemetry::MirrorMetrics;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, watch};
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
@@ -33,6 +33,8 @@ const RETRY: Duration = Duration::from_secs(1);
 const REOPEN: Duration = Duration::from_millis(50);
 /// A loop that turns answers at once.
 const VIEW_WAIT: Duration = Duration::from_secs(5);
+/// Opening takes a moment; longer where a large root is watched first.
+const OPEN_WAIT: Duration = Duration::from_secs(30);
 /// The mirror's own folder in its root.
 const OWN: &str = ".gosync";
 const LOCK: &str = ".gosync/lock";
@@ -51,7 +53,7 @@ pub struct Mirror {
     pub metrics: MirrorMetrics,
     parts: Arc<Parts>,
     paused: Mutex<bool>,
-    standing: Mutex<Standing>,
+    standing: watch::Sender<Standing>,
     watching: WatchStanding,
     stop: CancellationToken,
     ended: CancellationToken,
@@ -62,6 +64,17 @@ pub struct Mirror {
 enum Standing {
     Down(Down),
     Up(MirrorHandle, HydratedBefore),
+}
+
+impl Standing {
+    fn down(phase: Phase, why: Option<Why>) -> Self {
+        Self::Down(Down { phase, why, since_ms: utc_ms() })
+    }
+
+    /// Nothing is known yet, but will be soon.
+    fn is_opening(&self) -> bool {
+        matches!(self, Self::Down(Down { why: None, phase: Phase::Waiting, .. }))
+    }
 }
 
 /// This tree was hydrated in an earlier run.
@@ -104,7 +117,7 @@ impl Mirror {
     pub fn start(config: MirrorConfig, paused: bool, parts: Arc<Parts>) -> Arc<Self> {
         let mirror = Arc::new(Self {
             metrics: parts.metrics.mirror(&config.name),
-            standing: Mutex::new(Standing::Down(Down { phase: Phase::Waiting, why: None, since_ms: utc_ms() })),
+            standing: watch::Sender::new(Standing::down(Phase::Waiting, None)),
             paused: Mutex::new(paused),
             watching: Arc::new(Mutex::new(WatchState::default())),
             stop: CancellationToken::new(),
@@ -120,25 +133,24 @@ impl Mirror {
         &self.config.name
     }
 
-    /// To talk to the engine; none while there is none.
-    pub fn handle(&self) -> Option<MirrorHandle> {
-        match &*lock(&self.standing) {
+    /// To talk to the engine, once it is known whether there is one.
+    pub async fn handle(&self) -> Option<MirrorHandle> {
+        let mut standing = self.standing.subscribe();
+        let known = timeout(OPEN_WAIT, standing.wait_for(|standing| !standing.is_opening())).await;
+        match &*known.ok()?.ok()? {
             Standing::Up(handle, _) => Some(handle.clone()),
             Standing::Down(_) => None,
         }
     }
 
     pub async fn look(&self) -> Seen {
-        let standing = lock(&self.standing).clone();
+        let standing = self.standing.borrow().clone();
         match standing {
             Standing::Down(down) => Seen::Down(down),
             Standing::Up(handle, hydrated_before) => match timeout(VIEW_WAIT, handle.ask(Command::View)).await {
                 Ok(Some(view)) => Seen::Up { view: Box::new(view), hydrated_before },
                 // It has just ended, and is opened again.
-                Ok(None) => match lock(&self.standing).clone() {
-                    Standing::Down(down) => Seen::Down(down),
-                    Standing::Up(..) => Seen::Down(Down { phase: Phase::Waiting, why: None, since_ms: utc_ms() }),
-                },
+                Ok(None) => Seen::Down(Down { phase: Phase::Waiting, why: None, since_ms: utc_ms() }),
                 Err(_) => Seen::Silent,
             },
         }
@@ -155,7 +167,8 @@ impl Mirror {
     /// Holds until it is changed, also over the engine's restarts; keeping it over the agent's is the caller's.
     pub async fn set_paused(&self, paused: bool) {
         *lock(&self.paused) = paused;
-        if let Some(handle) = self.handle() {
+        let standing = self.standing.borrow().clone();
+        if let Standing::Up(handle, _) = standing {
             let _ = if paused { handle.ask(Command::Pause).await } else { handle.ask(Command::Resume).await };
         }
     }
@@ -188,15 +201,12 @@ impl Mirror {
                 () = sleep(wait) => {}
             }
         }
-        *lock(&self.standing) = Standing::Down(Down { phase: Phase::Closing, why: None, since_ms: utc_ms() });
+        self.standing.send_replace(Standing::down(Phase::Closing, None));
         self.ended.cancel();
     }
 
     fn down(&self, why: Why) {
-        let mut standing = lock(&self.standing);
-        if let Standing::Down(known) = &*standing
-            && known.why.as_ref() == Some(&why)
-        {
+        if matches!(&*self.standing.borrow(), Standing::Down(known) if known.why.as_ref() == Some(&why)) {
             return;
         }
         let mirror = self.name();
@@ -214,7 +224,7 @@ impl Mirror {
             Why::Error { class: words::LOCKED, .. } => Phase::Standby,
             _ => Phase::Waiting,
         };
-        *standing = Standing::Down(Down { phase, why: Some(why), since_ms: utc_ms() });
+        self.standing.send_replace(Standing::down(phase, Some(why)));
     }
 
     // ---- opening ----------------------------------------------------------------------------------------------
@@ -290,7 +300,7 @@ impl Mirror {
         let watcher =
             Watcher::start(self.config.local_path.clone(), handle.clone(), Arc::clone(&self.watching)).await;
         self.parts.neighbours.put(self.name(), remote, handle.clone());
-        *self.standing_mut() = Standing::Up(handle.clone(), hydrated_before);
+        self.standing.send_replace(Standing::Up(handle.clone(), hydrated_before));
         // A pause or an end that was asked for in between.
         if let Err(error) = self.note_pause(&*state).await {
             tracing::warn!(mirror = self.name(), error = chain(&error), "the pause can't be noted");
@@ -326,7 +336,7 @@ impl Mirror {
         };
         drop(watcher);
         self.parts.neighbours.remove(self.name());
-        *self.standing_mut() = Standing::Down(Down { phase: Phase::Waiting, why: None, since_ms: utc_ms() });
+        self.standing.send_replace(Standing::down(Phase::Waiting, None));
         state.close().await;
         drop(lock);
         match ended {
@@ -338,10 +348,6 @@ impl Mirror {
                 Ended::Killed
             }
         }
-    }
-
-    fn standing_mut(&self) -> MutexGuard<'_, Standing> {
-        lock(&self.standing)
     }
 
     // ---- forgetting -------------------------------------------------------------------------------------------

@@ -65,11 +65,7 @@ pub struct Ground {
 
 impl Ground {
     pub fn take(data_dir: &Path) -> Result<Self, StartError> {
-        DirBuilder::new()
-            .recursive(true)
-            .mode(DATA_DIR_MODE)
-            .create(data_dir)
-            .map_err(|source| StartError::DataDir { path: data_dir.to_owned(), source })?;
+        make_folder(data_dir).map_err(|source| StartError::DataDir { path: data_dir.to_owned(), source })?;
         match lock_file(&data_dir.join("lock")) {
             Ok(lock) => Ok(Self { _lock: lock }),
             Err(LockError::Held { .. }) => Err(StartError::Held { path: data_dir.to_owned() }),
@@ -168,9 +164,17 @@ impl Running {
 
 fn bind(path: &Path) -> io::Result<Socket> {
     if let Some(folder) = path.parent() {
-        DirBuilder::new().recursive(true).mode(DATA_DIR_MODE).create(folder)?;
+        make_folder(folder)?;
     }
     Socket::bind(path)
+}
+
+/// For this user alone, where it is made here; what is above it is nobody's secret.
+fn make_folder(path: &Path) -> io::Result<()> {
+    if let Some(above) = path.parent() {
+        std::fs::create_dir_all(above)?;
+    }
+    DirBuilder::new().recursive(true).mode(DATA_DIR_MODE).create(path)
 }
 
 /// An occupied port is no reason not to sync.

@@ -287,6 +287,8 @@ pub fn stat_entry(tree: &dyn LocalTree, path: &RelPath) -> LocalEntry {
     match tree.stat(path.as_str()) {
         Ok(stat) => match stat.kind {
             Kind::File => LocalEntry::File(LocalFile { fingerprint: stat.fingerprint, digests: None }),
+            // An empty folder is nothing that a sync knows of: it makes way.
+            Kind::Folder if holds_nothing(tree, path.as_str()) => LocalEntry::Absent,
             Kind::Folder => LocalEntry::Folder,
             Kind::Special(special) => LocalEntry::Special(special),
         },
@@ -298,6 +300,18 @@ pub fn stat_entry(tree: &dyn LocalTree, path: &RelPath) -> LocalEntry {
         }
         Err(error) => LocalEntry::Unknown(describe(&error)),
     }
+}
+
+/// Nothing but folders is below this one. What can't be read may hold anything.
+fn holds_nothing(tree: &dyn LocalTree, folder: &str) -> bool {
+    let Ok(entries) = tree.read_folder(folder) else { return false };
+    entries.into_iter().all(|entry| match entry.name {
+        Ok(name) => {
+            let path = format!("{folder}/{name}");
+            tree.stat(&path).is_ok_and(|stat| stat.kind == Kind::Folder) && holds_nothing(tree, &path)
+        }
+        Err(_) => false,
+    })
 }
 
 /// The nearest folder above `path` that is there is readable and lies on the root's own mount.

@@ -250,7 +250,9 @@ fn known_file(ancestor: &Ancestor, file: &LocalFile, remote: &RemoteEntry, mode:
 
 /// Power loss keeps a file's times and loses its data; a person's truncation moves mtime.
 fn is_torn(ancestor: &Ancestor, file: &LocalFile) -> bool {
-    file.fingerprint.size < ancestor.fingerprint.size && file.fingerprint.mtime_ns == ancestor.fingerprint.mtime_ns
+    let (now, before) = (&file.fingerprint, &ancestor.fingerprint);
+    // Another inode is another file, moved here with a time of its own.
+    now.inode == before.inode && now.size < before.size && now.mtime_ns == before.mtime_ns
 }
 
 /// Whether the file holds another content than the ancestor; `Err` where only a closer look tells.

@@ -90,7 +90,7 @@ pub struct Timeouts {
     pub connect: Duration,
     /// Until the reply to a request begins, sending a body not counted.
     pub reply: Duration,
-    /// The same for requests by which the store moves content about (Complete, Copy).
+    /// The same for requests that make the store work (Complete, Copy, DeleteObjects).
     pub long_reply: Duration,
     /// Between two pieces of a content that is being read.
     pub idle: Duration,
@@ -200,4 +200,33 @@ fn check_certificates(pem: &[u8]) -> Result<(), ConnectError> {
         return Err(ConnectError::Certificates("there is none in it".into()));
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests may stop at the first surprise")]
+
+    use super::*;
+
+    #[tokio::test]
+    async fn what_no_client_can_be_made_from_is_refused_before_the_first_request() {
+        let of = |change: fn(&mut S3Config)| {
+            let mut config = S3Config::new("bucket", "us-east-1");
+            config.credentials =
+                Some(Credentials { access_key: "a".into(), secret_key: "s".into(), session_token: None });
+            change(&mut config);
+            config
+        };
+        assert!(client(&of(|_| ())).await.is_ok());
+        assert!(client(&of(|config| config.endpoint = Some("https://127.0.0.1:1".into()))).await.is_ok());
+        for (config, wanted) in [
+            (of(|config| config.bucket.clear()), "the bucket has no name"),
+            (of(|config| config.endpoint = Some("s3.example.com".into())), "does not begin with http"),
+            (of(|config| config.ca_pem = Some(b"junk".to_vec())), "certificates"),
+            (of(|config| config.app_name = "no spaces, please".into()), "user agent"),
+        ] {
+            let error = client(&config).await.unwrap_err().to_string();
+            assert!(error.contains(wanted), "{error}");
+        }
+    }
 }

@@ -109,7 +109,6 @@ where
         let meta = refused.err().meta();
         let refusal = Refusal {
             status: refused.raw().status().as_u16(),
-            // What SDK calls a HEAD's 404, which has neither code nor message of its own.
             code: meta.code(),
             message: meta.message(),
             delete_marker: refused.raw().headers().get("x-amz-delete-marker") == Some("true"),

@@ -3,6 +3,7 @@
 use std::collections::{HashMap, HashSet};
 use std::ops::Range;
 
+use aws_sdk_s3::operation::get_object::GetObjectOutput;
 use aws_sdk_s3::operation::head_object::HeadObjectOutput;
 use aws_sdk_s3::operation::put_object::PutObjectOutput;
 use aws_sdk_s3::primitives::ByteStream;
@@ -85,30 +86,13 @@ impl S3Store {
             .start(self.call(GET, &key), operation.send())
             .await
             .inspect_err(|error| progress.outcome = Err(error.kind))?;
-        let refused = |kind, problem: &str| StoreError::new(kind, GET, &key, problem);
-
-        let announced = output.content_length().and_then(|length| u64::try_from(length).ok());
-        let size = match &range {
-            None => announced,
-            Some(range) => output.content_range().and_then(|text| size_behind(text, range, announced)),
-        };
-        let reply = size.and_then(|size| Reply::from(&output).head(size)).zip(announced);
-        let failure = match &reply {
-            None => Some(refused(Kind::Corrupt, "the reply is not what was asked for, or lacks an ETag or a length")),
-            // A store that ignores conditions.
-            Some((head, _)) if etag.as_ref().is_some_and(|etag| *etag != head.generation.etag) => {
-                Some(refused(Kind::PreconditionFailed, "the reply has another ETag"))
-            }
-            Some(_) => None,
-        };
-        match (reply, failure) {
-            (Some((head, left)), None) => {
+        match announced(&output, range.as_ref(), etag.as_deref()) {
+            Ok((head, left)) => {
                 Ok(Body { head, stream: Some(output.body), left, idle: self.timeouts.idle, progress, key })
             }
-            (_, failure) => {
-                let failure = failure.unwrap_or_else(|| refused(Kind::Corrupt, ""));
-                progress.outcome = Err(failure.kind);
-                Err(failure)
+            Err((kind, problem)) => {
+                progress.outcome = Err(kind);
+                Err(StoreError::new(kind, GET, key, problem))
             }
         }
     }
@@ -118,30 +102,26 @@ impl S3Store {
         let size = body.len() as u64;
         let attempt = |checked: bool| {
             let unsigned = self.may_leave_unsigned(checked);
-            let store = self.writing.clone();
             let (if_none_match, if_match) = condition_headers(&condition);
-            let (key, body, metadata) = (key.clone(), body.clone(), metadata(&headers));
-            let call_key = key.clone();
-            let client = self.client.clone();
-            let bucket = self.bucket.clone();
+            let operation = self
+                .client
+                .put_object()
+                .bucket(&self.bucket)
+                .key(&key)
+                .content_type(content_type(&key))
+                .set_metadata(Some(metadata(&headers)))
+                .set_if_none_match(if_none_match)
+                .set_if_match(if_match)
+                .set_server_side_encryption(self.writing.sse.clone())
+                .set_ssekms_key_id(self.writing.kms_key_id.clone())
+                .set_storage_class(self.writing.storage_class.clone());
+            let body = body.clone();
             let request = async move {
-                let operation = client
-                    .put_object()
-                    .bucket(bucket)
-                    .content_type(content_type(&key))
-                    .key(key)
-                    .set_metadata(Some(metadata))
-                    .set_if_none_match(if_none_match)
-                    .set_if_match(if_match)
-                    .set_checksum_crc64_nvme(checked.then(|| crc64_header(&body)))
-                    .set_server_side_encryption(store.sse.clone())
-                    .set_ssekms_key_id(store.kms_key_id.clone())
-                    .set_storage_class(store.storage_class.clone())
-                    .body(ByteStream::from(body))
-                    .customize();
+                let checksum = checked.then(|| crc64_header(&body));
+                let operation = operation.set_checksum_crc64_nvme(checksum).body(ByteStream::from(body)).customize();
                 if unsigned { operation.disable_payload_signing() } else { operation }.send().await
             };
-            async move { self.run(self.sending_call(PUT, &call_key, size), request).await }
+            self.run(self.sending_call(PUT, &key, size), request)
         };
         let output: PutObjectOutput = self.integrity.send(attempt).await?;
         written(PUT, &key, output.e_tag(), output.version_id(), size)
@@ -222,7 +202,7 @@ impl S3Store {
             |error| StoreError { source: Some(Box::new(error)), ..StoreError::new(Kind::Invalid, DELETE_MANY, "", "") };
         let delete = Delete::builder().set_objects(Some(objects)).build().map_err(wrong)?;
         let operation = self.client.delete_objects().bucket(&self.bucket).delete(delete);
-        let output = self.run(self.call(DELETE_MANY, ""), operation.send()).await?;
+        let output = self.run(self.long_call(DELETE_MANY, ""), operation.send()).await?;
         let mut outcomes = Outcomes::default();
         outcomes.deleted.extend(output.deleted().iter().filter_map(|deleted| deleted.key()).map(str::to_owned));
         for error in output.errors() {
@@ -279,17 +259,40 @@ pub(crate) fn written(
     Ok(Written { generation })
 }
 
+/// What a GET is about to deliver: the object and the bytes to come.
+fn announced(
+    output: &GetObjectOutput,
+    range: Option<&Range<u64>>,
+    etag: Option<&str>,
+) -> Result<(Head, u64), (Kind, &'static str)> {
+    let length = output.content_length().and_then(|length| u64::try_from(length).ok());
+    let length = length.ok_or((Kind::Corrupt, "the reply lacks a length"))?;
+    let size = match range {
+        None => length,
+        Some(range) => output
+            .content_range()
+            .and_then(|text| size_behind(text, range, length))
+            .ok_or((Kind::Corrupt, "the reply is another range"))?,
+    };
+    let head = Reply::from(output).head(size).ok_or((Kind::Corrupt, "the reply lacks an ETag"))?;
+    // There are stores that ignore conditions.
+    if etag.is_some_and(|etag| etag != head.generation.etag) {
+        return Err((Kind::PreconditionFailed, "the reply has another ETag"));
+    }
+    Ok((head, length))
+}
+
 fn size_of(output: &HeadObjectOutput) -> Option<u64> {
     u64::try_from(output.content_length()?).ok()
 }
 
 /// The object's size out of `bytes 0-9/100`. `None`: it's not the range that was asked for.
-fn size_behind(content_range: &str, asked: &Range<u64>, announced: Option<u64>) -> Option<u64> {
+fn size_behind(content_range: &str, asked: &Range<u64>, length: u64) -> Option<u64> {
     let (range, size) = content_range.strip_prefix("bytes ")?.split_once('/')?;
     let (first, last) = range.split_once('-')?;
     let (first, last, size): (u64, u64, u64) = (first.parse().ok()?, last.parse().ok()?, size.parse().ok()?);
     let end = last.checked_add(1)?;
-    let fits = first == asked.start && end == asked.end.min(size) && announced == end.checked_sub(first);
+    let fits = first == asked.start && end == asked.end.min(size) && end.checked_sub(first) == Some(length);
     fits.then_some(size)
 }
 

@@ -45,7 +45,7 @@ impl S3Store {
         Call { operation, key, sent_bytes: 0, limit: self.timeouts.reply }
     }
 
-    /// A request by which the store moves content about.
+    /// A request that makes the store work.
     pub(crate) fn long_call<'a>(&self, operation: &'static str, key: &'a str) -> Call<'a> {
         Call { limit: self.timeouts.long_reply, ..self.call(operation, key) }
     }

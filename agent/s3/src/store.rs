@@ -19,7 +19,7 @@ use crate::request::RequestObserver;
 pub struct S3Store {
     pub(crate) client: Client,
     pub(crate) bucket: String,
-    pub(crate) writing: Arc<Writing>,
+    pub(crate) writing: Writing,
     pub(crate) integrity: Integrity,
     pub(crate) plain_http: bool,
     pub(crate) timeouts: Timeouts,
@@ -45,11 +45,11 @@ impl S3Store {
             integrity: Integrity::new(config.checksums),
             plain_http: config.is_plain_http(),
             bucket: config.bucket,
-            writing: Arc::new(Writing {
+            writing: Writing {
                 sse: config.sse.as_deref().map(Into::into),
                 kms_key_id: config.kms_key_id,
                 storage_class: config.storage_class.as_deref().map(Into::into),
-            }),
+            },
             timeouts: config.timeouts,
             observer: config.observer,
         })

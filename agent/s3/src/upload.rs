@@ -54,21 +54,15 @@ impl S3Store {
         body: Bytes,
     ) -> Result<String, StoreError> {
         let number = part_number(PART, key, number)?;
+        let size = body.len() as u64;
         let attempt = |checked: bool| {
             let unsigned = self.may_leave_unsigned(checked);
-            let (client, bucket, body) = (self.client.clone(), self.bucket.clone(), body.clone());
-            let (request_key, upload) = (key.to_owned(), upload.to_owned());
-            let size = body.len() as u64;
+            let operation =
+                self.client.upload_part().bucket(&self.bucket).key(key).upload_id(upload).part_number(number);
+            let body = body.clone();
             let request = async move {
-                let operation = client
-                    .upload_part()
-                    .bucket(bucket)
-                    .key(request_key)
-                    .upload_id(upload)
-                    .part_number(number)
-                    .set_checksum_crc64_nvme(checked.then(|| crc64_header(&body)))
-                    .body(ByteStream::from(body))
-                    .customize();
+                let checksum = checked.then(|| crc64_header(&body));
+                let operation = operation.set_checksum_crc64_nvme(checksum).body(ByteStream::from(body)).customize();
                 if unsigned { operation.disable_payload_signing() } else { operation }.send().await
             };
             self.run(self.sending_call(PART, key, size), request)

@@ -308,7 +308,6 @@ async fn a_late_reply_is_an_unknown_outcome() {
     let store = connect(config).await;
     world.fault(Effect::Latency(Duration::from_secs(60)), Operation::HeadObject);
     assert_eq!(kind(store.head("a").await), Kind::Transport);
-    assert_eq!(store.head("a").await.unwrap(), None);
 }
 
 #[tokio::test]

@@ -255,12 +255,13 @@ async fn a_silent_store_is_not_waited_for_for_ever() {
     let canned = Canned::start(move |request| {
         Answer::ThenSilence(if request.starts_with("GET") { head.into() } else { String::new() })
     });
-    let mut config = config(&canned.await.url);
-    let short = Duration::from_millis(50);
-    config.timeouts = Timeouts { reply: short, long_reply: short, idle: short, ..Timeouts::default() };
-    let store = connect(config).await;
+    let canned = canned.await;
+    let with = |timeouts| connect(S3Config { timeouts, ..config(&canned.url) });
+    let short = Duration::from_millis(300);
+    let store = with(Timeouts { reply: short, ..Timeouts::default() }).await;
     let error = store.put(put("k", b"x", Condition::None)).await.unwrap_err();
     assert_eq!(error.kind, Kind::Transport);
+    let store = with(Timeouts { idle: short, ..Timeouts::default() }).await;
     let mut body = store.get(get("k")).await.unwrap();
     assert_eq!(body.chunk().await.unwrap().unwrap(), "five!");
     assert_eq!(body.chunk().await.unwrap_err().kind, Kind::Transport);

@@ -31,10 +31,15 @@ impl World {
             }
             let (old_content, new_content) = (old.map(|(_, content)| *content), new.map(|(_, content)| *content));
             self.ledger.step(path, old_content, new_content, &holders(&after, old_content));
-            if let (Some((ino, old)), Some((there, new))) = (old, new)
-                && ino == there
-            {
-                self.writes_reach_the_trash(replica, *ino, *old, *new);
+            match (old, new) {
+                (Some((ino, old)), Some((there, new))) if ino == there => {
+                    self.writes_reach_the_trash(replica, *ino, *old, *new);
+                }
+                (Some((ino, _)), _) if self.synced_paths(replica, *ino).is_empty() => {
+                    // Deleted by a user: what still is of it in `.gosync` is nobody's any more.
+                    self.replicas[replica].disk.inode_mut(*ino).came_from.clear();
+                }
+                _ => {}
             }
         }
         answer
@@ -43,8 +48,12 @@ impl World {
     /// A file that an agent took away may still have a name elsewhere, or be open: its content there is replaced, too.
     pub fn writes_reach_the_trash(&mut self, replica: usize, ino: Ino, before: ContentId, after: ContentId) {
         let elsewhere = holders(&self.contents(replica), Some(before));
+        let out_of_sight = self.synced_paths(replica, ino).is_empty();
         for path in self.replicas[replica].disk.inode(ino).came_from.clone() {
-            self.ledger.step(&path, Some(before), Some(after), &elsewhere);
+            self.ledger.replace(&path, Some(before), Some(after), &elsewhere);
+            if out_of_sight {
+                self.ledger.completed_at(&path, after);
+            }
         }
     }
 
@@ -322,14 +331,17 @@ impl World {
             }
         }
         let paths: BTreeSet<String> = wanted.keys().cloned().collect();
-        // A file system holds either the file or the folder.
-        wanted.retain(|path, _| {
+        // A file system holds either the file or the folder, and which of them is not promised.
+        let file_beside_folder = |path: &str| {
+            let above = path.match_indices('/').any(|(end, _)| paths.contains(&path[..end]));
             let below = format!("{path}/");
-            paths.range(below.clone()..).next().is_none_or(|next| !next.starts_with(&below))
-        });
+            above || paths.range(below.clone()..).next().is_some_and(|next| next.starts_with(&below))
+        };
+        wanted.retain(|path, _| !file_beside_folder(path));
         let mut differences = Vec::new();
         for replica in 0..self.replicas.len() {
             let mut here = self.contents(replica);
+            here.retain(|path, _| !file_beside_folder(path));
             for (path, (content, mode)) in &wanted {
                 match here.remove(path) {
                     None => differences.push(format!("{path}: {content} in the bucket, not on host {replica}")),

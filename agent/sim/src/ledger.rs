@@ -122,32 +122,40 @@ impl Ledger {
         if before == after {
             return;
         }
+        self.replace(path, before, after, elsewhere);
+        if let Some(after) = after.filter(|after| self.can_be_owed(*after)) {
+            self.owed.insert((after, path.to_owned()), true);
+        }
+    }
+
+    /// [`Self::step`] at a path where `after` itself is not seen any more.
+    pub fn replace(&mut self, path: &str, before: Option<ContentId>, after: Option<ContentId>, elsewhere: &[String]) {
         self.steps.entry(path.to_owned()).or_default().push((before, after));
         if let Some(before) = before {
             self.discharge(before, path, elsewhere);
         }
-        if let Some(after) = after {
-            self.owe(after, path);
+    }
+
+    /// What stands at `path` is complete by now. It is owed, unless somebody replaced it before it was.
+    pub fn completed_at(&mut self, path: &str, id: ContentId) {
+        if self.can_be_owed(id) {
+            self.owed.entry((id, path.to_owned())).or_insert(true);
         }
     }
 
-    /// Nobody may lose `id` from now on, if it is complete.
-    pub fn owe(&mut self, id: ContentId, path: &str) {
-        if id != EMPTY && self.origin(id) == Origin::Complete {
-            self.owed.insert((id, path.to_owned()), true);
-        }
+    fn can_be_owed(&self, id: ContentId) -> bool {
+        id != EMPTY && self.origin(id) == Origin::Complete
     }
 
     /// With the last copy of a family the content is meant, whatever names agents gave it.
     fn discharge(&mut self, id: ContentId, path: &str, elsewhere: &[String]) {
         let family = self.family(path);
         let is_last = !elsewhere.iter().any(|other| self.family(other) == family);
+        self.owed.insert((id, path.to_owned()), false);
         let prefix = &self.prefix;
         let mine = self.owed.range_mut((id, String::new())..).take_while(|((other, _), _)| *other == id);
         for ((_, owed_at), owed) in mine {
-            if owed_at == path || (is_last && family_of(owed_at, prefix) == family) {
-                *owed = false;
-            }
+            *owed &= !(is_last && family_of(owed_at, prefix) == family);
         }
     }
 

@@ -131,9 +131,7 @@ impl ReplicaState for SimState {
 fn in_short(change: &StateChange) -> String {
     match change {
         StateChange::PutAncestor(path, ancestor) => {
-            let Ancestor { fingerprint, generation, open, .. } = ancestor;
-            let open = if *open { ", open" } else { "" };
-            format!("ancestor {path}: inode {}, etag {:.8}{open}", fingerprint.inode, generation.etag)
+            format!("ancestor {path}: {ancestor:?}")
         }
         StateChange::Begin(entry) => format!("begin {:?} {}: {:?}", entry.id, entry.path, entry.kind),
         StateChange::PutNote(name, _) => format!("note {name}"),

@@ -288,14 +288,14 @@ impl World {
         }
         let paths = self.synced_paths(replica, ino);
         for path in &paths {
-            self.ledger.owe(content, path);
+            self.ledger.completed_at(path, content);
             self.notice(replica, path, Hint::LocalClosed);
         }
         self.tell_writer(replica, "closes", ino);
         // An agent took it away meanwhile. What users delete themselves is their own affair.
         let there = self.replicas[replica].disk.inode(ino).links > 0;
         if let (Some(path), true, true) = (came_from.last(), paths.is_empty(), there || dropped) {
-            self.ledger.owe(content, path);
+            self.ledger.completed_at(path, content);
             self.judge_loss(content, &format!("agent-{replica} took the file of {path} while a program had it open"));
         }
     }
@@ -509,6 +509,14 @@ impl World {
                 let _ = disk.unlink(&path);
             } else if disk.inode(ino).mode & 0o600 != 0o600 {
                 disk.set_mode(ino, 0o644);
+            }
+        }
+        // An empty folder may stand where the bucket has an object.
+        let mut folders = self.replicas[replica].disk.folders();
+        folders.sort();
+        for folder in folders.iter().rev() {
+            if self.replicas[replica].disk.remove_folder(folder).is_ok() {
+                self.notice(replica, folder, Hint::LocalRemoved);
             }
         }
         self.tell(Who::User(replica), || "goes home".to_owned());

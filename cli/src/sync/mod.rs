@@ -9,19 +9,22 @@ use std::time::Duration;
 use gosync_api::Exit;
 use gosync_api::messages::{
     Acknowledged, AnswerRequest, Answered, Conflicts, FlushRequest, Flushed, List, MirrorFilter, MirrorMade,
-    MirrorName, MirrorRequest, ProvisionRequest, Provisioned, RestoreRequest, Restored, State, Trash, TrashFilter,
-    route,
+    MirrorName, MirrorRequest, MirrorState, Progress, ProvisionRequest, Provisioned, RestoreRequest, Restored, State,
+    Trash, TrashFilter, route,
 };
+use gosync_api::words::Status;
 use jiff::Timestamp;
 
 use crate::args::{AnswerArgs, FlushArgs, MirrorArgs, ProvisionArgs, SyncCommand, TrashCommand};
-use crate::client::{ACT, ASK, Client};
+use crate::client::{ACT, ASK, Client, Event};
 use crate::failure::Failure;
 use crate::output::Output;
 use crate::progress::Bars;
 
 /// How long the agent has beyond the wait that it was asked for.
 const GRACE: Duration = Duration::from_secs(30);
+/// How often a wait looks how far things are.
+const LOOK: Duration = Duration::from_millis(250);
 /// How long a listing of a whole bucket may take.
 const LISTING: Duration = Duration::from_secs(24 * 3600);
 
@@ -94,7 +97,53 @@ async fn mirror(args: &MirrorArgs, client: &Client, output: &Output) -> Result<E
     };
     let made: MirrorMade = client.post(route::MIRROR, &request, ACT).await?;
     output.done(&made, tables::mirror_made)?;
-    Ok(Exit::Ok)
+    if args.wait { hydrated(&made.name, client, output).await } else { Ok(Exit::Ok) }
+}
+
+/// Waits for a mirror's first run. It goes on in the agent, whatever becomes of this wait.
+async fn hydrated(name: &str, client: &Client, output: &Output) -> Result<Exit, Failure> {
+    let mut bars = Bars::new("file", output);
+    loop {
+        let state: State = client.get(route::STATE, &(), ASK).await?;
+        let Some(mirror) = state.mirrors.iter().find(|mirror| mirror.name == name) else {
+            return Err(Failure::new(Exit::Failed, "gone", format!("the mirror {name} was removed meanwhile"), ""));
+        };
+        if mirror.hydrated {
+            return Ok(Exit::Ok);
+        }
+        if let Some(failure) = standstill(mirror) {
+            return Err(failure);
+        }
+        let total = |done: u64, pending: u64| if pending > 0 { done + pending } else { 0 };
+        bars.on(Event::Progress(Progress {
+            step: mirror.phase.to_string(),
+            mirror: Some(name.to_owned()),
+            files: mirror.files,
+            files_total: total(mirror.files, mirror.pending.files),
+            bytes: mirror.bytes,
+            bytes_total: total(mirror.bytes, mirror.pending.bytes),
+        }));
+        tokio::time::sleep(LOOK).await;
+    }
+}
+
+/// Why a mirror won't get on by itself, if it won't.
+fn standstill(mirror: &MirrorState) -> Option<Failure> {
+    let name = &mirror.name;
+    let next = "see `gosync sync state`";
+    match mirror.status {
+        Status::Active => None,
+        Status::Paused => Some(Failure::new(Exit::Failed, "paused", format!("{name} is paused"), next)),
+        Status::Halted => {
+            let reasons: Vec<&str> = mirror.halts.iter().map(|halt| halt.reason.as_str()).collect();
+            Some(Failure::new(Exit::Halted, "halted", format!("{name} is halted: {}", reasons.join(", ")), next))
+        }
+        Status::Error => {
+            let errors: Vec<String> = mirror.errors.iter().map(|error| tables::text(&error.message)).collect();
+            let message = format!("{name} can't get on: {}", errors.join("; "));
+            Some(Failure::new(Exit::Failed, "unavailable", message, next))
+        }
+    }
 }
 
 /// The agent runs in another folder.

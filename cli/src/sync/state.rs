@@ -245,8 +245,8 @@ mod tests {
             device: "laptop".into(),
             pid: 4711,
             started: at("09:00:00"),
-            data_dir: "/home/ada/.gosync".into(),
-            config_files: vec!["/home/ada/.gosync/config.yaml".into()],
+            data_dir: "/home/you/.gosync".into(),
+            config_files: vec!["/home/you/.gosync/config.yaml".into()],
             metrics: Some("127.0.0.1:9754".into()),
             ..State::default()
         }
@@ -255,7 +255,7 @@ mod tests {
     fn healthy() -> MirrorState {
         MirrorState {
             name: "documents".into(),
-            local_path: "/home/ada/Documents".into(),
+            local_path: "/home/you/Documents".into(),
             s3_path: "s3://my-bucket/documents".into(),
             phase: Phase::Idle,
             files: 1_204,
@@ -279,12 +279,32 @@ mod tests {
 
     #[test]
     fn a_healthy_mirror_takes_a_few_lines() {
-        insta::assert_snapshot!(plain(&State { mirrors: vec![healthy()], ..agent() }), @"");
+        insta::assert_snapshot!(plain(&State { mirrors: vec![healthy()], ..agent() }), @"
+        gosync 0.1.0 on laptop, pid 4711, up 3h
+          data       /home/you/.gosync
+          config     /home/you/.gosync/config.yaml
+          metrics    http://127.0.0.1:9754/metrics
+
+        documents  active, idle
+          paths      /home/you/Documents <-> s3://my-bucket/documents
+          files      1,204 (3.00 GiB)
+          pending    nothing
+          conflicts  none
+          last sync  12s ago
+          store      proven: create, replace, multipart; missing: delete, versions; untested: copy
+        ");
     }
 
     #[test]
     fn no_mirrors_lead_to_the_next_step() {
-        insta::assert_snapshot!(plain(&agent()), @"");
+        insta::assert_snapshot!(plain(&agent()), @"
+        gosync 0.1.0 on laptop, pid 4711, up 3h
+          data       /home/you/.gosync
+          config     /home/you/.gosync/config.yaml
+          metrics    http://127.0.0.1:9754/metrics
+
+        no mirrors yet; make one with `gosync sync mirror <folder> <s3-path>`
+        ");
     }
 
     #[test]
@@ -292,7 +312,7 @@ mod tests {
         let mirror = MirrorState {
             status: Status::Halted,
             phase: Phase::Syncing,
-            config_file: Some("/home/ada/.gosync/config.yaml".into()),
+            config_file: Some("/home/you/.gosync/config.yaml".into()),
             pending: Pending { files: 42, bytes: 5 << 20 },
             queue: Queue { running: 2, uploads: 40, ..Queue::default() },
             lag_seconds: 61.7,
@@ -336,6 +356,46 @@ mod tests {
             restart_needed: vec!["data_dir".into()],
             ..agent()
         };
-        insta::assert_snapshot!(plain(&state), @"");
+        insta::assert_snapshot!(plain(&state), @r"
+        gosync 0.1.0 on laptop, pid 4711, up 3h
+          data       /home/you/.gosync
+          config     /home/you/.gosync/config.yaml
+          metrics    off: 127.0.0.1:9754 is taken
+          needs      s3: down for 2m
+          restart    needed for data_dir
+
+        documents  halted, syncing
+          paths      /home/you/Documents <-> s3://my-bucket/documents
+          defined in /home/you/.gosync/config.yaml
+          files      1,204 (3.00 GiB)
+          pending    42 files (5.00 MiB); 2 running, 40 to upload; the oldest waits for 62 s
+          conflicts  2: see `gosync sync conflicts documents`
+          last sync  12s ago
+          watch      polling: no watches are left
+          store      proven: create, replace, multipart; missing: delete, versions; untested: copy
+          weaker     a delete may overtake an edit of another tool
+          halt       h1 too-many-deletes for 5m
+                     600 of 1,204 files were deleted within 10 minutes
+                     deletes 600, of 1,204
+                       a.txt
+                       b\n.txt
+                     meanwhile goes on: creations and edits
+                     gosync sync approve h1: do the deletes
+                     gosync sync deny h1: bring back what was deleted
+                     ends by itself when fewer deletes remain
+          error      endpoint for 2m: s3.example.org:443: connection refused; see that the store runs
+          attention  14 paths
+                     busy      open-0.db: held open by another program for 2h
+                     busy      open-1.db: held open by another program for 2h
+                     busy      open-2.db: held open by another program for 2h
+                     busy      open-3.db: held open by another program for 2h
+                     busy      open-4.db: held open by another program for 2h
+                     busy      open-5.db: held open by another program for 2h
+                     busy      open-6.db: held open by another program for 2h
+                     busy      open-7.db: held open by another program for 2h
+                     busy      open-8.db: held open by another program for 2h
+                     busy      open-9.db: held open by another program for 2h
+                     and 4 more: see --format json
+        ");
     }
 }

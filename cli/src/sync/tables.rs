@@ -5,7 +5,7 @@ use gosync_api::messages::{
 };
 use jiff::Timestamp;
 
-use crate::style::{STRONG, age, ago, bytes, clean, count, lines, span, status_cell, table, things};
+use crate::style::{STRONG, age, ago, bytes, clean, count, lines, status_cell, table, things, took};
 
 /// A message of the agent: its own lines stay lines.
 pub fn text(message: &str) -> String {
@@ -125,7 +125,7 @@ fn receipt(receipt: &Receipt) -> String {
         line("tree", &clean(tree));
     }
     if let (Some(started), Some(finished)) = (receipt.started, receipt.finished) {
-        line("took", &span(age(started, finished)));
+        line("took", &took(age(started, finished)));
     }
     out
 }

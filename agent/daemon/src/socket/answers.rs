@@ -26,7 +26,7 @@ const OF: char = ':';
 pub async fn conflicts(State(agent): Shared, Query(filter): Query<MirrorFilter>) -> Reply<Conflicts> {
     let mut conflicts = Vec::new();
     for mirror in agent.chosen(filter.name.as_deref())? {
-        let Some(handle) = mirror.handle() else { continue };
+        let Some(handle) = mirror.handle().await else { continue };
         for found in handle.ask(Command::Conflicts).await.unwrap_or_default() {
             let (since, device) = made_by(found.copy.as_str());
             conflicts.push(Conflict {
@@ -84,7 +84,7 @@ async fn answer(agent: &Agent, request: &AnswerRequest, verb: Verb) -> Result<An
         let Some(halt) = view.halts.iter().find(|halt| halt.id == request.halt) else { continue };
         let reason = words::halt_reason(halt.reason);
         let halt = request.halt.clone();
-        let Some(handle) = mirror.handle() else { continue };
+        let Some(handle) = mirror.handle().await else { continue };
         let told = match verb {
             Verb::Approve => handle.ask(|reply| Command::Approve { halt, reply }).await,
             Verb::Deny => handle.ask(|reply| Command::Deny { halt, reply }).await,
@@ -171,14 +171,14 @@ fn is_at(path: &str, wanted: &str) -> bool {
 }
 
 async fn items(mirror: &Mirror) -> Result<Vec<TrashItem>, ErrorBody> {
-    match mirror.handle() {
+    match mirror.handle().await {
         None => Ok(Vec::new()),
         Some(handle) => handle.ask(Command::TrashList).await.ok_or_else(stopping)?.map_err(refused),
     }
 }
 
 async fn restore(mirror: &Mirror, item: &TrashItem) -> Result<String, ErrorBody> {
-    let handle = mirror.handle().ok_or_else(stopping)?;
+    let handle = mirror.handle().await.ok_or_else(stopping)?;
     let item = item.item.clone();
     handle.ask(|reply| Command::TrashRestore { item, reply }).await.ok_or_else(stopping)?.map_err(refused)
 }

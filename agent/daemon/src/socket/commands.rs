@@ -93,11 +93,11 @@ async fn flush_all(
     if !request.wait {
         let mut receipts = Vec::new();
         for mirror in &mirrors {
-            if let Some(handle) = mirror.handle() {
-                tokio::spawn(async move {
-                    handle.ask(|reply| Command::Flush { timeout_ms: milliseconds(longest), reply }).await
-                });
-            }
+            let flushed = Arc::clone(mirror);
+            tokio::spawn(async move {
+                let handle = flushed.handle().await?;
+                handle.ask(|reply| Command::Flush { timeout_ms: milliseconds(longest), reply }).await
+            });
             receipts.push(tell::draft_receipt(&agent.parts.device, &agent.mirror_state(mirror).await, started));
         }
         return Ok(Flushed { receipts });
@@ -128,13 +128,14 @@ async fn flush_all(
 }
 
 async fn flush_one(agent: &Agent, mirror: &Mirror, longest: Duration, started: Timestamp) -> Receipt {
-    if let Some(handle) = mirror.handle() {
-        let asked = handle.ask(|reply| Command::Flush { timeout_ms: milliseconds(longest), reply });
-        if let Ok(Some(receipt)) = timeout(longest + ANSWER_WAIT, asked).await {
-            return tell::receipt(mirror.name(), &agent.parts.device, &receipt);
-        }
+    let asked = async {
+        let handle = mirror.handle().await?;
+        handle.ask(|reply| Command::Flush { timeout_ms: milliseconds(longest), reply }).await
+    };
+    match timeout(longest + ANSWER_WAIT, asked).await {
+        Ok(Some(receipt)) => tell::receipt(mirror.name(), &agent.parts.device, &receipt),
+        _ => tell::draft_receipt(&agent.parts.device, &agent.mirror_state(mirror).await, started),
     }
-    tell::draft_receipt(&agent.parts.device, &agent.mirror_state(mirror).await, started)
 }
 
 async fn tell_progress(agent: &Agent, mirrors: &[Arc<Mirror>], lines: &Lines) {

@@ -111,6 +111,7 @@ impl Core {
             && self.running == 0
             && self.looks == 0
             && self.unresolved.is_empty()
+            && self.resolving.is_empty()
             && self.busy.is_empty()
             && (self.deletes.len() == 0 || !self.halts.is_empty())
             // Second looks at what was just written are no work of their own.
@@ -128,7 +129,7 @@ impl Core {
         queued
             .chain(self.busy.keys())
             .chain(self.deletes.paths())
-            .chain(self.unresolved.keys())
+            .chain(self.unresolved.values().map(|(entry, _)| &entry.path))
             .take(5)
             .map(|path| path.as_str().to_owned())
             .collect()

@@ -7,7 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 
 use gosync_plan::decide::{Action, ExpectLocal, ExpectRemote};
-use gosync_plan::{HaltReason, RelPath};
+use gosync_plan::{HaltReason, Nonce, RelPath};
 
 use super::Ended;
 use super::deletes::Deletes;
@@ -101,7 +101,10 @@ pub struct Core {
     pub(super) problems: BTreeMap<String, String>,
     /// Problems that the last complete sweep reported of names and folders.
     pub(super) swept_problems: Vec<(String, String)>,
-    pub(super) unresolved: BTreeMap<RelPath, (JournalEntry, u64)>,
+    /// Writes whose outcome is not known: their paths wait until it is.
+    pub(super) unresolved: BTreeMap<Nonce, (JournalEntry, u64)>,
+    /// Those that are being looked up.
+    pub(super) resolving: BTreeMap<Nonce, RelPath>,
     pub(super) displaced: VecDeque<(JournalEntry, u64)>,
     pub(super) settling: usize,
 
@@ -164,6 +167,7 @@ impl Core {
             problems: BTreeMap::new(),
             swept_problems: Vec::new(),
             unresolved: BTreeMap::new(),
+            resolving: BTreeMap::new(),
             displaced: VecDeque::new(),
             settling: 0,
             halts: BTreeMap::new(),
@@ -248,7 +252,7 @@ impl Core {
                 }
             }
             Event::Ended { task, outcome } => self.operation_ended(*task, outcome),
-            Event::Resolved { path, outcome } => self.resolved(path, outcome),
+            Event::Resolved { id, path, outcome } => self.resolved(id, path, outcome),
             Event::Settled { entry, outcome } => self.settled(entry, outcome),
             Event::Aborted { row, result } => {
                 if let Err(failure) = result {
@@ -349,17 +353,11 @@ impl Core {
 
     pub(super) fn resolve_some(&mut self) {
         let now = self.now();
-        let due: Vec<RelPath> = self
-            .unresolved
-            .iter()
-            .filter(|(_, (_, due))| *due <= now)
-            .take(LOOKS_MAX)
-            .map(|(path, _)| path.clone())
-            .collect();
-        for path in due {
-            if let Some((entry, _)) = self.unresolved.remove(&path) {
-                self.effects.push(Effect::Resolve(entry));
-            }
+        while self.resolving.len() < LOOKS_MAX {
+            let due = self.unresolved.iter().find(|(_, (_, due))| *due <= now).map(|(id, _)| *id);
+            let Some((entry, _)) = due.and_then(|id| self.unresolved.remove(&id)) else { return };
+            self.resolving.insert(entry.id, entry.path.clone());
+            self.effects.push(Effect::Resolve(entry));
         }
     }
 
@@ -475,7 +473,7 @@ impl Core {
             flush,
             self.dirty.next_due_ms().filter(|_| looking),
             self.deletes.burst_ends_ms(limits.burst_quiet_ms, limits.burst_max_ms).filter(|due| working && *due > now),
-            self.unresolved.values().map(|(_, due)| *due).min().filter(|_| working),
+            self.unresolved.values().map(|(_, due)| *due).min().filter(|_| working && self.resolving.len() < LOOKS_MAX),
             self.displaced.iter().map(|(_, due)| *due).min().filter(|_| self.settling < SETTLING_MAX),
             Some(sweep_ms).filter(|_| working && self.sweeping.is_none()),
             self.outage.as_ref().map(|outage| outage.retry_ms).filter(|due| working && *due > now),

@@ -43,16 +43,21 @@ pub struct DirtySet {
 }
 
 impl DirtySet {
-    /// Folds a hint into what is known. The later due time counts (writing goes on), but never later than
-    /// `wait_max_ms` after the first hint.
+    /// Folds a hint into what is known: at most `wait_max_ms` after the first hint the path is looked at.
     pub fn add(&mut self, path: RelPath, dirty: Dirty, wait_max_ms: u64) {
         let folded = match self.paths.get(&path) {
             None => dirty,
             Some(known) => {
                 self.by_due.remove(&(known.due_ms, path.clone()));
+                // A hint of ongoing writing puts the look off, but not for ever; anything else only brings it forward.
+                let writing = dirty.first_ms < dirty.due_ms && known.first_ms <= dirty.first_ms;
+                let due_ms = match writing {
+                    true => dirty.due_ms.min(known.first_ms.saturating_add(wait_max_ms)),
+                    false => dirty.due_ms.min(known.due_ms),
+                };
                 Dirty {
-                    due_ms: dirty.due_ms.min(known.first_ms.saturating_add(wait_max_ms)).max(known.first_ms),
-                    first_ms: known.first_ms,
+                    due_ms,
+                    first_ms: known.first_ms.min(dirty.first_ms),
                     head: known.head || dirty.head,
                     rehash: known.rehash || dirty.rehash,
                     deep: known.deep || dirty.deep,
@@ -104,5 +109,16 @@ mod tests {
         assert_eq!(set.next_due_ms(), Some(1_000));
         assert_eq!(set.take_due(1_000, 10).len(), 1);
         assert_eq!(set.next_due_ms(), None);
+    }
+
+    #[test]
+    fn a_hint_brings_a_look_forward_that_was_planned_for_later() {
+        let path = RelPath::new("a").unwrap();
+        let mut set = DirtySet::default();
+        set.add(path.clone(), Dirty::at(300_000), 1_000);
+        set.add(path.clone(), Dirty { first_ms: 10, ..Dirty::at(60) }, 1_000);
+        assert_eq!(set.next_due_ms(), Some(60));
+        set.add(path, Dirty::at(500_000), 1_000);
+        assert_eq!(set.next_due_ms(), Some(60));
     }
 }

@@ -2,8 +2,8 @@
 
 use futures_channel::{mpsc, oneshot};
 use futures_util::future::{BoxFuture, FutureExt as _};
-use gosync_plan::RelPath;
 use gosync_plan::conflict::is_conflict_copy_of;
+use gosync_plan::{Nonce, RelPath};
 
 use super::deletes::{Executed, Window};
 use crate::context::Context;
@@ -82,6 +82,7 @@ pub enum Event {
         outcome: Outcome,
     },
     Resolved {
+        id: Nonce,
         path: RelPath,
         outcome: Outcome,
     },
@@ -151,7 +152,7 @@ pub fn run(context: Context, effect: Effect) -> BoxFuture<'static, Event> {
             Effect::Expand(paths) => expand(&context, paths).await,
             Effect::Run(task) => Event::Ended { outcome: sequences::run(&context, (*task).clone()).await, task },
             Effect::Resolve(entry) => {
-                Event::Resolved { path: entry.path.clone(), outcome: resolve(&context, entry).await }
+                Event::Resolved { id: entry.id, path: entry.path.clone(), outcome: resolve(&context, entry).await }
             }
             Effect::Settle(entry) => {
                 Event::Settled { outcome: displaced::settle(&context, entry.clone()).await, entry }

@@ -53,7 +53,7 @@ pub fn mirror(config: MirrorConfig, ports: Ports) -> (MirrorHandle, impl Future<
 
 async fn drive(context: Context, inbox: mpsc::UnboundedReceiver<Message>) -> Ended {
     let mut core = Core::new(context.clone());
-    let mut driver = Driver { context, inbox, running: FuturesUnordered::new(), found: None, timer: None };
+    let mut driver = Driver { context, inbox, running: FuturesUnordered::new(), found: None, swept: None, timer: None };
     let mut event = Event::Timer;
     loop {
         match core.step(event) {
@@ -71,6 +71,8 @@ struct Driver {
     running: FuturesUnordered<BoxFuture<'static, Event>>,
     /// What the running sweep finds.
     found: Option<mpsc::Receiver<Found>>,
+    /// The sweep has ended, but not all that it found was taken yet.
+    swept: Option<Event>,
     /// When the core wants to be woken, monotonic milliseconds.
     timer: Option<(u64, BoxFuture<'static, ()>)>,
 }
@@ -109,8 +111,11 @@ impl Driver {
             if let Poll::Ready(message) = self.inbox.poll_next_unpin(task) {
                 return Poll::Ready(message.map_or(Event::Abandoned, Event::Message));
             }
-            if let Poll::Ready(Some(event)) = self.running.poll_next_unpin(task) {
-                return Poll::Ready(event);
+            while let Poll::Ready(Some(event)) = self.running.poll_next_unpin(task) {
+                if self.found.is_none() || !matches!(event, Event::Swept { .. }) {
+                    return Poll::Ready(event);
+                }
+                self.swept = Some(event);
             }
             if room && let Some(found) = &mut self.found {
                 match found.poll_next_unpin(task) {
@@ -118,6 +123,11 @@ impl Driver {
                     Poll::Ready(None) => self.found = None,
                     Poll::Pending => {}
                 }
+            }
+            if self.found.is_none()
+                && let Some(event) = self.swept.take()
+            {
+                return Poll::Ready(event);
             }
             if let Some((_, sleep)) = &mut self.timer
                 && sleep.poll_unpin(task).is_ready()

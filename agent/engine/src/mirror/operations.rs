@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 
 use gosync_plan::decide::{Action, ExpectLocal};
-use gosync_plan::{HaltReason, RelPath};
+use gosync_plan::{HaltReason, Nonce, RelPath};
 
 use super::core::{Busy, Core, PROBLEM_RETRY_MS, RACY_MS, asks_the_store, is_overwrite, task_bytes, writes_remotely};
 use super::dirty::Dirty;
@@ -16,6 +16,8 @@ use crate::sweep::{Scope, backoff_ms};
 
 /// Operations in flight, those that wait for a request among them.
 const OPERATIONS_MAX: usize = 128;
+/// A write whose outcome could not be looked up is looked up again after this.
+const RESOLVE_RETRY_MS: u64 = 2_000;
 /// A path that fails is tried again after at most this.
 const RETRY_MS_MAX: u64 = 60_000;
 /// While a file is held open, it is asked about this often.
@@ -132,9 +134,10 @@ impl Core {
                 for further in look_at {
                     self.mark(further, Dirty::at(now));
                 }
+                // By ctime, which this host's clock sets: an mtime may come from anywhere, the future too.
                 let racy = match &task.operation.action {
                     Action::Upload { local, .. } | Action::Record { local, .. } => {
-                        self.context.utc_ms() - local.mtime_ns.div_euclid(1_000_000) < RACY_MS
+                        (self.context.utc_ms() - local.ctime_ns.div_euclid(1_000_000)).abs() < RACY_MS
                     }
                     _ => false,
                 };
@@ -164,7 +167,7 @@ impl Core {
             }
             Outcome::Unresolved(entry, failure) => {
                 self.trouble(&failure);
-                self.unresolved.insert(path, (*entry, now + RETRY_MS_MAX.min(2_000)));
+                self.unresolved.insert(entry.id, (*entry, now + RESOLVE_RETRY_MS));
             }
         }
     }
@@ -202,12 +205,13 @@ impl Core {
         self.mark(path.clone(), Dirty::at(due_ms).with_head());
     }
 
-    pub(super) fn resolved(&mut self, path: RelPath, outcome: Outcome) {
+    pub(super) fn resolved(&mut self, id: Nonce, path: RelPath, outcome: Outcome) {
         let now = self.now();
+        self.resolving.remove(&id);
         match outcome {
             Outcome::Unresolved(entry, failure) => {
                 self.trouble(&failure);
-                self.unresolved.insert(path, (*entry, now + 2_000));
+                self.unresolved.insert(entry.id, (*entry, now + RESOLVE_RETRY_MS));
                 return;
             }
             Outcome::Done { events, .. } => {
@@ -221,8 +225,12 @@ impl Core {
             _ => {}
         }
         self.store_answers();
-        self.in_hand.remove(&path);
-        self.mark(path, Dirty::at(now).with_head());
+        let waits = self.unresolved.values().any(|(entry, _)| entry.path == path)
+            || self.resolving.values().any(|resolving| *resolving == path);
+        if !waits {
+            self.in_hand.remove(&path);
+            self.mark(path, Dirty::at(now).with_head());
+        }
     }
 
     pub(super) fn settled(&mut self, entry: JournalEntry, outcome: Outcome) {

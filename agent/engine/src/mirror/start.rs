@@ -74,7 +74,7 @@ impl Core {
         }
         for entry in restarted.recovered.unresolved {
             self.in_hand.insert(entry.path.clone(), Some(Dirty::at(now).with_head()));
-            self.unresolved.insert(entry.path.clone(), (entry, now));
+            self.unresolved.insert(entry.id, (entry, now));
         }
         self.displaced.clear();
         for entry in restarted.recovered.displaced {

@@ -62,7 +62,10 @@ pub async fn download(
         write_ancestor(context, path, early, Vec::new()).await?;
     }
     let mut fingerprint = match replaces {
-        None => put_in_place_new(context, path, &fetched).await?,
+        None => match put_in_place_new(context, path, &fetched).await? {
+            Some(fingerprint) => fingerprint,
+            None => return super::remove::make_way(context, path).await,
+        },
         Some(planned) => {
             let known = task.ancestor.as_ref().filter(|known| known.fingerprint.same_but_ctime(&planned));
             let displaced = Displaced {
@@ -77,13 +80,15 @@ pub async fn download(
             put_in_place_over(context, path, &fetched, &generation, displaced).await?
         }
     };
+    let mut look_at = Vec::new();
     if let (ModeMerge::Send, Some(mode)) = (merged, ancestor_mode) {
         // The mode that the file was given is news; the next look sends it.
         fingerprint.mode = mode;
+        look_at.push(path.clone());
     }
     let ancestor = Ancestor { fingerprint, generation, content: Some(content), nonce, open: false };
     write_ancestor(context, path, ancestor, Vec::new()).await?;
-    Ok(Outcome::done(Event::Downloaded { path: path.clone(), bytes }))
+    Ok(Outcome::Done { events: vec![Event::Downloaded { path: path.clone(), bytes }], look_at })
 }
 
 /// Keeps the local content under a name of its own, then puts the object in place.
@@ -133,13 +138,13 @@ pub async fn conflict(
     durable(context, vec![Target::Content(copy.as_str().to_owned()), Target::Folder(parent(&copy))]).await??;
     let (bytes, content, nonce) = (fetched.digests.size, fetched.digests.blake3, fetched.head.facts.nonce);
     let ancestor_mode = task.ancestor.as_ref().map(|ancestor| ancestor.fingerprint.mode);
-    merge(context, ancestor_mode, Some(local.mode), &fetched.head);
+    let merged = merge(context, ancestor_mode, Some(local.mode), &fetched.head);
     let displaced = Displaced {
         fingerprint: now,
         content: task.local_file().and_then(|file| file.digests.map(|digests| digests.blake3)),
     };
     let placed = put_in_place_over(context, &path, &fetched, &generation, displaced).await;
-    let fingerprint = match placed {
+    let mut fingerprint = match placed {
         Ok(fingerprint) => fingerprint,
         Err(outcome) => {
             // The local content stays at its path: its second name is taken back if it is still just that.
@@ -148,13 +153,15 @@ pub async fn conflict(
             return Err(outcome);
         }
     };
+    let mut look_at = vec![copy.clone()];
+    if let (ModeMerge::Send, Some(mode)) = (merged, ancestor_mode) {
+        fingerprint.mode = mode;
+        look_at.push(path.clone());
+    }
     let ancestor = Ancestor { fingerprint, generation, content: Some(content), nonce, open: false };
     write_ancestor(context, &path, ancestor, Vec::new()).await?;
-    let events = vec![
-        Event::Conflict { path: path.clone(), copy: copy.clone() },
-        Event::Downloaded { path: path.clone(), bytes },
-    ];
-    Ok(Outcome::Done { events, look_at: vec![copy] })
+    let events = vec![Event::Conflict { path: path.clone(), copy }, Event::Downloaded { path, bytes }];
+    Ok(Outcome::Done { events, look_at })
 }
 
 /// How the mode of a placed file comes about; the temp file gets it at once.
@@ -192,7 +199,7 @@ fn keep_copy(
     let mut copies = 0;
     for entry in tree.read_folder(&parent(path))? {
         let Some(name) = entry.name.ok().and_then(|name| path.with_file_name(&name).ok()) else { continue };
-        if is_conflict_copy_of(&name).is_some_and(|original| original == *family) {
+        if name != *path && is_conflict_copy_of(&name).is_some_and(|original| original == *family) {
             copies += 1;
             // A kill between this step and the next left our copy already.
             if tree.stat(name.as_str()).is_ok_and(|stat| stat.fingerprint.inode == planned.inode) {
@@ -231,11 +238,21 @@ fn take_back(tree: &dyn LocalTree, copy: &RelPath, path: &RelPath) {
     }
 }
 
-async fn put_in_place_new(context: &Context, path: &RelPath, fetched: &Fetched) -> Result<Fingerprint, Outcome> {
+/// `None`: a file stands where a folder has to be.
+async fn put_in_place_new(
+    context: &Context,
+    path: &RelPath,
+    fetched: &Fetched,
+) -> Result<Option<Fingerprint>, Outcome> {
     durable(context, vec![Target::Content(fetched.tmp.clone())]).await??;
     let (path, tmp, file) = (path.clone(), fetched.tmp.clone(), Arc::clone(&fetched.file));
     let placed = context.local(move |tree| place_new(tree, &tmp, &*file, &path)).await?;
-    placed_durably(context, fetched, placed).await
+    if placed.as_ref().is_err_and(|error| error.kind == TreeErrorKind::NotAFolder) {
+        let tmp = fetched.tmp.clone();
+        context.local(move |tree| tree.unlink(&tmp)).await?.ok();
+        return Ok(None);
+    }
+    placed_durably(context, fetched, placed).await.map(Some)
 }
 
 async fn put_in_place_over(

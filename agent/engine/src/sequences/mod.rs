@@ -118,7 +118,7 @@ pub async fn run(context: &Context, task: Task) -> Outcome {
         Action::Conflict { local, remote } => download::conflict(context, &task, local, remote).await,
         Action::Record { local, remote } => record(context, &task, local, remote).await,
         Action::ApplyMode { local, remote, mode } => apply_mode(context, task, local, remote, mode).await,
-        Action::MoveAside { local } => remove::move_aside(context, &task, local).await,
+        Action::MoveAside { local } => remove::move_aside(context, task.path(), local).await,
         Action::DeleteObject { remote } => remove::delete_object(context, &task, remote).await,
         Action::TrashLocal { local } => remove::trash_local(context, &task, local).await,
         Action::Forget => forget(context, task.path()).await,

@@ -33,6 +33,10 @@ pub fn place_new(tree: &dyn LocalTree, tmp: &str, written: &dyn TreeFile, path: 
     };
     match renamed {
         Ok(()) => {}
+        // An empty folder makes way; one that isn't empty stays, whatever was thought of it.
+        Err(error) if error.kind == TreeErrorKind::Exists && remove_empty(tree, path.as_str()) => {
+            tree.rename_new(tmp, path.as_str())?;
+        }
         Err(error) if error.kind == TreeErrorKind::Exists => {
             tree.unlink(tmp)?;
             return Ok(Placed::Again);
@@ -41,6 +45,17 @@ pub fn place_new(tree: &dyn LocalTree, tmp: &str, written: &dyn TreeFile, path: 
     }
     folders.push(parent(path));
     finish(written, before, folders)
+}
+
+/// Removes a folder with nothing but folders in it; true when it is gone. `rmdir` itself sees to it that nothing is lost.
+fn remove_empty(tree: &dyn LocalTree, folder: &str) -> bool {
+    for entry in tree.read_folder(folder).unwrap_or_default() {
+        let Ok(name) = entry.name else { return false };
+        if !remove_empty(tree, &format!("{folder}/{name}")) {
+            return false;
+        }
+    }
+    tree.remove_folder(folder).is_ok()
 }
 
 /// Puts `tmp` at `path` in the place of the file that `planned` names; that one ends up at `displaced`.

@@ -196,8 +196,10 @@ pub fn remove_empty_folders(tree: &dyn LocalTree, path: &RelPath) {
 }
 
 /// A folder has to stand where this file is: the file becomes a conflict copy beside it.
-pub async fn move_aside(context: &Context, task: &Task, local: Fingerprint) -> Result<Outcome, Outcome> {
-    let path = task.path().clone();
+pub async fn move_aside(context: &Context, path: &RelPath, local: Fingerprint) -> Result<Outcome, Outcome> {
+    let path = path.clone();
+    // First, so that the file's absence is never taken for a delete.
+    context.record(vec![StateChange::DropAncestor(path.clone())], Vec::new()).await?;
     let (tag, prefix) = (context.conflict_tag(), context.config.prefix.clone());
     let path_there = path.clone();
     let moved = context
@@ -222,7 +224,31 @@ pub async fn move_aside(context: &Context, task: &Task, local: Fingerprint) -> R
         Some(Some(copy)) => copy,
     };
     durable(context, vec![Target::Folder(parent(&path))]).await??;
-    context.record(vec![StateChange::DropAncestor(path.clone())], Vec::new()).await?;
-    let events = vec![Event::Conflict { path, copy: copy.clone() }];
-    Ok(Outcome::Done { events, look_at: vec![copy] })
+    let events = vec![Event::Conflict { path: path.clone(), copy: copy.clone() }];
+    Ok(Outcome::Done { events, look_at: vec![copy, path] })
+}
+
+/// A download found a file where it needs a folder. When the bucket has both, the folder keeps the name; when the object
+/// is gone, the file is about to go as well, and the download has its turn then.
+pub async fn make_way(context: &Context, path: &RelPath) -> Result<Outcome, Outcome> {
+    let below = path.clone();
+    let found = context
+        .local(move |tree| {
+            below.ancestors().find_map(|folder| {
+                let stat = tree.stat(folder.as_str()).ok()?;
+                (stat.kind == Kind::File).then_some((folder, stat.fingerprint))
+            })
+        })
+        .await?;
+    let Some((file, fingerprint)) = found else { return Err(Outcome::Again) };
+    match head_entry(context, &file).await? {
+        RemoteEntry::Object(_) => match move_aside(context, &file, fingerprint).await? {
+            Outcome::Done { events, mut look_at } => {
+                look_at.push(path.clone());
+                Ok(Outcome::Done { events, look_at })
+            }
+            outcome => Ok(outcome),
+        },
+        _ => Err(Outcome::Problem(format!("{file} is a file, and has to go before the folder can come"))),
+    }
 }

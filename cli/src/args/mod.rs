@@ -1,20 +1,20 @@
 //! The command line: what can be said, and how `--help` explains it. Values only; nothing is done here.
 
+mod sync;
+
 use std::path::PathBuf;
-use std::time::Duration;
 
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
-use gosync_api::config::{Profile, RemotePath, Wrong, parse_duration};
+use gosync_api::config::{Profile, RemotePath, Wrong};
 use gosync_api::messages::Probe;
-use gosync_api::words::{Answer, Direction};
 
-/// Keeps a folder and an S3 prefix in step, both ways, without ever losing a file.
-///
-/// `gosync agent` is the daemon; most other commands talk to a running agent over its socket.
+pub use sync::*;
+
+/// Keeps a folder and an S3 prefix in step, both ways, without ever losing a file
 #[derive(Debug, Parser)]
-#[command(name = "gosync", version, arg_required_else_help = true, max_term_width = 110, after_help = BEGIN)]
+#[command(name = "gosync", version, arg_required_else_help = true, max_term_width = 120, after_help = BEGIN)]
 pub struct Cli {
     #[command(flatten)]
     pub global: Global,
@@ -29,9 +29,15 @@ Begin here:
   gosync agent            keep what that config names in step
   gosync sync state       see how everything stands
 
-Exit codes: 0 done, 1 failed (may work later), 2 wrong usage or config, 3 no agent at the socket, 7 halted by a guard.
-Environment: GOSYNC_CONFIG, GOSYNC_SOCKET and GOSYNC_DEV_DIR stand in for --config, --socket and --dev-dir;
-GOSYNC_<SECTION>_<KEY> sets a key of the config (GOSYNC_S3_BUCKET); NO_COLOR turns colours off.";
+`gosync agent` is the daemon; sync and probe talk to a running agent, the rest needs none.
+
+Exit codes:
+  0 done  1 failed, may work later  2 wrong usage or config  3 no agent at the socket  7 halted by a guard
+
+Environment:
+  GOSYNC_CONFIG, GOSYNC_SOCKET, GOSYNC_DEV_DIR    instead of --config, --socket, --dev-dir
+  GOSYNC_<SECTION>_<KEY>                          sets a key of the config: GOSYNC_S3_BUCKET
+  NO_COLOR                                        no colours";
 
 /// What every command understands.
 #[derive(Debug, Args)]
@@ -50,7 +56,7 @@ pub struct Global {
     /// How results are printed; with json and yaml errors too
     #[arg(long, global = true, value_name = "FORMAT", default_value = "table")]
     pub format: Format,
-    /// Print results and errors only: no notes, no progress
+    /// Print what was asked for and errors only: no confirmations, notes, progress
     #[arg(short, long, global = true)]
     pub quiet: bool,
     /// No colours
@@ -61,21 +67,18 @@ pub struct Global {
 /// How results are printed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum Format {
-    /// For people
     Table,
-    /// For programs
     Json,
-    /// For both
     Yaml,
 }
 
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Run the agent in the foreground
-    ///
-    /// Keeps every mirror of the config in step until it gets SIGTERM or Ctrl-C; then it sends what is still to be sent
-    /// and ends with 0 if that was everything.
     #[command(after_help = "\
+Keeps every mirror in step until it gets SIGTERM or Ctrl-C; then it sends what is still to be sent, and ends with 0 if \
+that was everything.
+
 Examples:
   gosync agent --config ~/.gosync/config.yaml
   gosync agent --dev")]
@@ -143,221 +146,17 @@ pub struct AgentArgs {
 }
 
 #[derive(Debug, Subcommand)]
-pub enum SyncCommand {
-    /// How the agent and its mirrors stand: phase, queue, last sync, errors, halts
-    #[command(after_help = "\
-Examples:
-  gosync sync state
-  gosync sync state --watch
-  gosync sync state --format json")]
-    State {
-        /// Print it again whenever a second has passed, until Ctrl-C
-        #[arg(short, long)]
-        watch: bool,
-    },
-    /// The mirrors, one a line
-    #[command(after_help = "\
-Example:
-  gosync sync list --format yaml")]
-    List,
-    /// Keep a folder and an S3 prefix in step from now on
-    ///
-    /// The agent remembers the mirror over restarts. The first run joins both sides: nothing is deleted on either.
-    #[command(after_help = "\
-Examples:
-  gosync sync mirror ~/Documents /documents
-  gosync sync mirror ./site s3://other-bucket/site --name site --ignore '*.tmp,node_modules'")]
-    Mirror(MirrorArgs),
-    /// Take over the keys of a prefix by listing them: no object is read or written
-    #[command(after_help = "\
-Example:
-  gosync sync provision /documents")]
-    Provision(ProvisionArgs),
-    /// Stop a mirror until `resume`; it stays paused over restarts
-    #[command(after_help = "\
-Example:
-  gosync sync pause documents")]
-    Pause {
-        /// The mirror's name
-        name: String,
-    },
-    /// Let a paused mirror go on
-    #[command(after_help = "\
-Example:
-  gosync sync resume documents")]
-    Resume {
-        /// The mirror's name
-        name: String,
-    },
-    /// Forget a mirror; never deletes files, objects or trash
-    #[command(after_help = "\
-A mirror of the config is taken out by editing the config.
-
-Example:
-  gosync sync remove documents")]
-    Remove {
-        /// The mirror's name
-        name: String,
-    },
-    /// Bring both sides in step now, and get a receipt
-    #[command(after_help = "\
-The receipt names cursor, counts and a hash of the tree. With --wait the exit code is 0 only if nothing is pending.
-
-Example:
-  gosync sync flush documents --wait --timeout 5m")]
-    Flush(FlushArgs),
-    /// The conflict copies that wait for somebody to choose
-    #[command(after_help = "\
-Example:
-  gosync sync conflicts documents")]
-    Conflicts {
-        /// Only of this mirror
-        name: Option<String>,
-    },
-    /// Answer a halt with yes: what the guard stopped is done
-    #[command(after_help = "\
-`gosync sync state` names the halts, and for each what both answers would do.
-
-Example:
-  gosync sync approve h1")]
-    Approve(AnswerArgs),
-    /// Answer a halt with no: what can be had back is brought back
-    #[command(after_help = "\
-`gosync sync state` names the halts, and for each what both answers would do.
-
-Example:
-  gosync sync deny h1")]
-    Deny(AnswerArgs),
-    /// Deleted and replaced contents: list them, restore them
-    #[command(after_help = "\
-Examples:
-  gosync sync trash list
-  gosync sync trash restore notes/today.txt")]
-    Trash {
-        #[command(subcommand)]
-        command: TrashCommand,
-    },
-}
-
-#[derive(Debug, Args)]
-pub struct MirrorArgs {
-    /// The folder
-    pub local_path: PathBuf,
-    /// /prefix in the config's bucket, or s3://bucket/prefix
-    #[arg(value_parser = remote_path)]
-    pub s3_path: String,
-    /// Name of the mirror [default: made from the folder's name]
-    #[arg(long)]
-    pub name: Option<String>,
-    /// What is not synced, in the syntax of .gitignore; several with commas
-    #[arg(long, value_name = "PATTERNS", value_delimiter = ',')]
-    pub ignore: Vec<String>,
-    /// Both ways (the default); false: push only
-    #[arg(
-        long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true",
-        conflicts_with = "direction", overrides_with = "no_bidirectional"
-    )]
-    pub bidirectional: Option<bool>,
-    /// Push only
-    #[arg(long, conflicts_with = "direction", overrides_with = "bidirectional")]
-    pub no_bidirectional: bool,
-    /// Which way it works [default: two-way]
-    #[arg(long, value_parser = one_of(Direction::ALL, Direction::as_str))]
-    pub direction: Option<Direction>,
-    /// Say what would be done, change nothing
-    #[arg(long)]
-    pub dry_run: bool,
-}
-
-impl MirrorArgs {
-    /// The direction that was asked for, in whichever way.
-    pub fn direction(&self) -> Option<Direction> {
-        match (self.direction, self.bidirectional, self.no_bidirectional) {
-            (Some(direction), _, _) => Some(direction),
-            (None, Some(true), _) => Some(Direction::TwoWay),
-            (None, Some(false), _) | (None, None, true) => Some(Direction::Push),
-            (None, None, false) => None,
-        }
-    }
-}
-
-#[derive(Debug, Args)]
-pub struct ProvisionArgs {
-    /// /prefix in the config's bucket, or s3://bucket/prefix
-    #[arg(value_parser = remote_path)]
-    pub s3_path: String,
-    /// Count, change nothing
-    #[arg(long)]
-    pub dry_run: bool,
-    /// Subfolders too (the default); false: only the keys right below the prefix
-    #[arg(
-        long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_value = "true",
-        default_missing_value = "true", action = clap::ArgAction::Set
-    )]
-    pub recursive: bool,
-}
-
-#[derive(Debug, Args)]
-pub struct FlushArgs {
-    /// Only this mirror
-    pub name: Option<String>,
-    /// Wait until it is done
-    #[arg(short, long)]
-    pub wait: bool,
-    /// Longest wait, such as 60s or 5m
-    #[arg(long, value_name = "DURATION", default_value = "60s", value_parser = parse_duration)]
-    pub timeout: Duration,
-}
-
-#[derive(Debug, Args)]
-pub struct AnswerArgs {
-    /// The halt's id, as `gosync sync state` shows it
-    pub halt: String,
-    /// Where yes and no are not enough
-    #[arg(long, value_parser = one_of(Answer::ALL, Answer::as_str))]
-    pub answer: Option<Answer>,
-}
-
-#[derive(Debug, Subcommand)]
-pub enum TrashCommand {
-    /// What can be restored, newest first
-    #[command(after_help = "\
-Example:
-  gosync sync trash list documents --under notes")]
-    List {
-        /// Only of this mirror
-        name: Option<String>,
-        /// Only below this path
-        #[arg(long, value_name = "PATH")]
-        under: Option<String>,
-    },
-    /// Bring contents back; a path that is taken again is not overwritten
-    #[command(after_help = "\
-Examples:
-  gosync sync trash restore t17
-  gosync sync trash restore notes --mirror documents")]
-    Restore {
-        /// Ids of `trash list`, or paths (the newest content of each; a folder with all below it)
-        #[arg(required = true, value_name = "ID or PATH")]
-        what: Vec<String>,
-        /// The mirror that the paths are in
-        #[arg(long, value_name = "NAME")]
-        mirror: Option<String>,
-    },
-}
-
-#[derive(Debug, Subcommand)]
 pub enum ConfigCommand {
     /// Write a config: from options, and from questions on a terminal
-    ///
-    /// Writes to --config, else to ~/.gosync/config.yaml, readable by you alone.
     #[command(after_help = "\
+Writes to --config, else to ~/.gosync/config.yaml, readable by you alone.
+
 Examples:
   gosync config init
   gosync config init --bucket my-bucket --local-path ~/Documents --s3-path /documents
   gosync config init --config ./minio.yaml --endpoint http://127.0.0.1:9000 --bucket b --access-key me \\
       --local-path ./files --s3-path /files")]
-    Init(InitArgs),
+    Init(Box<InitArgs>),
     /// Check a config; tells every mistake with its place, and exits with 2
     #[command(after_help = "\
 Example:
@@ -466,6 +265,7 @@ fn agents(text: &str) -> Result<usize, String> {
 mod tests {
     #![allow(clippy::unwrap_used, clippy::panic)] // tests may stop at the first surprise
     use clap::CommandFactory;
+    use gosync_api::words::Direction;
 
     use super::*;
 
@@ -474,7 +274,7 @@ mod tests {
     }
 
     fn mirror(line: &str) -> MirrorArgs {
-        match parse(&format!("gosync sync mirror here /there {line}").trim_end().to_owned()).unwrap().command {
+        match parse(format!("gosync sync mirror here /there {line}").trim_end()).unwrap().command {
             Command::Sync { command: SyncCommand::Mirror(args) } => args,
             other => panic!("{other:?}"),
         }
@@ -517,6 +317,21 @@ mod tests {
         assert!(parse("gosync sync flush --wait --timeout 5m").is_ok());
         let error = parse("gosync sync flush --wait --timeout 60").unwrap_err().to_string();
         assert!(error.contains("has no unit"), "{error}");
+    }
+
+    #[test]
+    fn help_stays_short_enough_to_be_read() {
+        fn visit(command: &clap::Command) {
+            // One long text anywhere turns the whole page into paragraphs.
+            assert!(command.get_long_about().is_none(), "{}", command.get_name());
+            for argument in command.get_arguments() {
+                let words = argument.get_possible_values();
+                let long = argument.get_long_help().is_some() || words.iter().any(|word| word.get_help().is_some());
+                assert!(!long, "{} {}", command.get_name(), argument.get_id());
+            }
+            command.get_subcommands().for_each(visit);
+        }
+        visit(&Cli::command());
     }
 
     #[test]

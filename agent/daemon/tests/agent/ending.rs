@@ -1,0 +1,70 @@
+//! Ends: flushed or not, and what they leave behind.
+
+use rustix::process::Signal;
+use serde_json::{Value, json};
+
+use crate::rig::{Rig, until};
+
+fn receipt(rig: &Rig) -> Value {
+    let text = std::fs::read_to_string(rig.path("data/receipt.json")).unwrap();
+    let receipts: Value = serde_json::from_str(&text).unwrap();
+    receipts["receipts"][0].clone()
+}
+
+#[tokio::test]
+async fn a_last_change_is_flushed_before_the_end() {
+    for signal in [Signal::TERM, Signal::INT] {
+        let rig = Rig::new().await;
+        let mut agent = rig.start(&rig.one_mirror()).await;
+        agent.in_step("docs").await;
+        std::fs::write(rig.path("docs/last.txt"), "words").unwrap();
+        agent.signal(signal);
+        assert_eq!(agent.end().await.code(), Some(0), "{}", agent.log());
+        assert_eq!(rig.stranger().get("files/last.txt").await.as_deref(), Some("words"));
+        let receipt = receipt(&rig);
+        assert_eq!((&receipt["flushed"], &receipt["files"]), (&json!(true), &json!(1)), "{receipt:#}");
+        assert!(receipt["finished"].is_string() && receipt["tree"].is_string());
+        assert!(!agent.socket.exists());
+    }
+}
+
+#[tokio::test]
+async fn what_could_not_be_flushed_is_in_the_receipt_and_the_exit_code() {
+    let mut rig = Rig::new().await;
+    let mut config = rig.one_mirror();
+    config["sync"]["drain"] = json!("1s");
+    let mut agent = rig.start(&config).await;
+    agent.in_step("docs").await;
+    rig.stop_store().await;
+    std::fs::write(rig.path("docs/last.txt"), "words").unwrap();
+    assert_eq!(agent.stop().await, Some(1));
+    assert_eq!(receipt(&rig)["flushed"], json!(false));
+}
+
+#[tokio::test]
+async fn a_second_signal_ends_at_once() {
+    let mut rig = Rig::new().await;
+    let mut config = rig.one_mirror();
+    config["sync"]["drain"] = json!("1h");
+    let mut agent = rig.start(&config).await;
+    agent.in_step("docs").await;
+    rig.stop_store().await;
+    std::fs::write(rig.path("docs/last.txt"), "words").unwrap();
+    agent.signal(Signal::TERM);
+    until("the flush has begun", async || {
+        if rig.path("data/receipt.json").exists() { Ok(()) } else { Err("not yet") }
+    })
+    .await;
+    assert_eq!(agent.stop().await, Some(1));
+    assert_eq!(receipt(&rig)["flushed"], json!(false));
+}
+
+#[tokio::test]
+async fn a_hangup_ends_nothing() {
+    let rig = Rig::new().await;
+    let agent = rig.start(&rig.one_mirror()).await;
+    agent.in_step("docs").await;
+    agent.signal(Signal::HUP);
+    until("the hangup is noted", async || if agent.log().contains("hangup") { Ok(()) } else { Err(agent.log()) }).await;
+    agent.flush().await;
+}

@@ -1,0 +1,112 @@
+//! The common case: a folder and a prefix of a bucket in a dev store, and the config of an agent that keeps them in step.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use bytes::Bytes;
+use gosync_dev_s3::Options;
+use serde_json::Value;
+
+use crate::agent::{Agent, config, with_mirror};
+use crate::dev_store::DevStore;
+use crate::process::Folder;
+use crate::proxy::Proxy;
+use crate::stranger::Stranger;
+use crate::wait;
+
+/// The mirror's name.
+pub const MIRROR: &str = "docs";
+/// Where its keys begin.
+pub const PREFIX: &str = "docs/";
+
+pub struct Pair {
+    pub store: DevStore,
+    /// Through which the agent reaches the store, and nobody else.
+    pub proxy: Proxy,
+    /// Somebody else in the bucket.
+    pub bucket: Stranger,
+    pub home: Folder,
+    pub root: PathBuf,
+    /// Of one agent with the one mirror; `sync.interval` is a second.
+    pub config: Value,
+}
+
+impl Pair {
+    pub async fn new() -> Self {
+        Self::with_store(|_| {}).await
+    }
+
+    pub async fn with_store(change: impl FnOnce(&mut Options)) -> Self {
+        let store = DevStore::start_with(change).await;
+        let bucket = store.bucket("bucket").await;
+        let home = Folder::new("agent");
+        let root = home.dir("docs");
+        let proxy = Proxy::start(&store.address).await;
+        let config = with_mirror(config(home.path(), &proxy.address, "bucket"), MIRROR, &root, "/docs");
+        Self { store, proxy, bucket, home, root, config }
+    }
+
+    /// An agent whose mirror is in step.
+    pub async fn start(&self) -> Agent {
+        let agent = Agent::start(self.home.path(), &self.config).await;
+        agent.in_step(MIRROR).await;
+        agent
+    }
+
+    /// So many files in the folder, in `folders` subfolders, each with a content of its own.
+    pub fn fill(&self, files: usize, folders: usize) {
+        for number in 0..files {
+            write(&self.root.join(format!("d{}/f{number:04}", number % folders)), format!("content {number}"));
+        }
+    }
+
+    /// What the folder holds, by path.
+    pub fn local(&self) -> BTreeMap<String, Bytes> {
+        contents(&self.root)
+    }
+
+    /// What the bucket holds under the prefix, by path.
+    pub async fn remote(&self) -> BTreeMap<String, Bytes> {
+        let mut remote = self.bucket.contents(PREFIX).await;
+        remote.retain(|path, _| !path.starts_with(".gosync/"));
+        remote
+    }
+
+    /// Waits until both sides hold exactly this.
+    pub async fn both_hold(&self, expected: &BTreeMap<String, Bytes>) {
+        wait::until("both sides hold what they should", async || {
+            differs("local", &self.local(), expected)?;
+            differs("remote", &self.remote().await, expected)
+        })
+        .await;
+    }
+}
+
+fn differs(
+    side: &str,
+    found: &BTreeMap<String, Bytes>,
+    expected: &BTreeMap<String, Bytes>,
+) -> Result<(), String> {
+    let missing: Vec<_> = expected.keys().filter(|path| !found.contains_key(*path)).take(5).collect();
+    let more: Vec<_> = found.keys().filter(|path| !expected.contains_key(*path)).take(5).collect();
+    let other = found.iter().filter(|(path, content)| expected.get(*path).is_some_and(|wanted| wanted != *content));
+    let other: Vec<_> = other.map(|(path, _)| path).take(5).collect();
+    wait::hold(
+        missing.is_empty() && more.is_empty() && other.is_empty(),
+        format!("{side} lacks {missing:?}, has {more:?} too, and other content in {other:?}"),
+    )
+}
+
+/// Writes a file, with the folders above it.
+pub fn write(path: &Path, content: impl AsRef<[u8]>) {
+    fs::create_dir_all(path.parent().unwrap()).unwrap();
+    fs::write(path, content).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+}
+
+/// All regular files below a folder with their content; for small trees.
+pub fn contents(root: &Path) -> BTreeMap<String, Bytes> {
+    let names = crate::tree::names(root).into_iter();
+    // Gone while it is read: not there.
+    names.filter_map(|name| fs::read(root.join(&name)).ok().map(|content| (name, content.into()))).collect()
+}
