@@ -54,6 +54,13 @@ impl Pair {
         agent
     }
 
+    /// An agent whose mirror was looked at in full; some paths may be problems.
+    pub async fn start_with_problems(&self) -> Agent {
+        let agent = Agent::start(self.home.path(), &self.config).await;
+        agent.until(MIRROR, "hydrated", |mirror| mirror["hydrated"] == true).await;
+        agent
+    }
+
     /// So many files in the folder, in `folders` subfolders, each with a content of its own.
     pub fn fill(&self, files: usize, folders: usize) {
         for number in 0..files {

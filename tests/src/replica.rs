@@ -33,7 +33,7 @@ impl Replica {
     pub async fn start_with(folder: &Folder, name: &str, bucket: &Stranger, change: impl FnOnce(&mut Value)) -> Self {
         let (home, root) = (folder.dir(name), Self::root(folder, name));
         let proxy = Proxy::start(&bucket.address).await;
-        let mut config = with_mirror(config(&home, &proxy.address, &bucket.bucket), MIRROR, &root, PREFIX);
+        let mut config = with_mirror(config(&home, &proxy.address, &bucket.bucket), MIRROR, &root, "/docs");
         config["agent"]["device_name"] = json!(name);
         change(&mut config);
         let agent = Agent::start(&home, &config).await;
@@ -59,6 +59,13 @@ impl Replica {
             wait::hold(seen > count, seen)
         })
         .await;
+    }
+
+    /// How the mirror stands, for a failure's message.
+    fn standing(&self) -> String {
+        let mirror = self.agent.mirror(MIRROR);
+        let told = ["status", "phase", "halts", "errors", "pending", "paths"];
+        told.map(|name| format!("{name}: {}", mirror[name])).join(", ")
     }
 
     /// Everything that lies in the folder, ours in `.gosync` included: where an edit may have been kept.
@@ -90,9 +97,7 @@ pub async fn in_step(left: &Replica, right: &Replica, bucket: &Stranger, compare
                 format!("{} local files, {} objects", local.len(), remote.len()),
             )
         };
-        differ().await.map_err(|why| {
-            format!("{why}\nleft: {:#}\nright: {:#}", left.agent.mirror(MIRROR), right.agent.mirror(MIRROR))
-        })
+        differ().await.map_err(|why| format!("{why}\nleft: {}\nright: {}", left.standing(), right.standing()))
     })
     .await;
     let root = left.root.to_str().unwrap();

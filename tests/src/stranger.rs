@@ -129,11 +129,12 @@ impl Stranger {
         keys
     }
 
-    /// Multipart uploads that were begun and neither completed nor aborted.
-    pub async fn open_uploads(&self) -> Vec<String> {
-        let request = self.client.list_multipart_uploads().bucket(&self.bucket);
+    /// Ids of the multipart uploads to a key that were begun and neither completed nor aborted. (MinIO tells them for one
+    /// key only, not for a prefix.)
+    pub async fn open_uploads(&self, key: &str) -> Vec<String> {
+        let request = self.client.list_multipart_uploads().bucket(&self.bucket).prefix(key);
         match request.send().await {
-            Ok(list) => list.uploads.unwrap_or_default().into_iter().filter_map(|upload| upload.key).collect(),
+            Ok(list) => list.uploads.unwrap_or_default().into_iter().filter_map(|upload| upload.upload_id).collect(),
             Err(error) => panic!("list uploads: {}", DisplayErrorContext(&error)),
         }
     }

@@ -3,7 +3,11 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod conformance_store;
+mod first_runs;
 mod guards;
 mod house;
+mod kills;
+mod open_files;
 mod rig;
+mod strangers;
 mod two_way;

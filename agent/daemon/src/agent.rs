@@ -9,7 +9,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 
-use gosync_api::config::{AgentConfig, HydrationMode, MirrorConfig, OnTimeout, Problems, label_of};
+use gosync_api::config::{AgentConfig, HydrationMode, MirrorConfig, OnTimeout, Problems, Wrong, label_of};
 use gosync_api::messages::{
     Acknowledged, Dependency, ErrorBody, ErrorCode, ErrorNow, List, ListEntry, MirrorMade, MirrorRequest, MirrorState,
     Probe, ProbeResult, State,
@@ -24,12 +24,12 @@ use crate::chain::chain;
 use crate::made::Made;
 use crate::one_mirror::{Mirror, Seen};
 use crate::parts::Parts;
-use crate::{tell, words};
+use crate::{reload, tell, words};
 
 pub struct Agent {
     pub parts: Arc<Parts>,
-    pub config: AgentConfig,
-    pub config_files: Vec<PathBuf>,
+    config: RwLock<Arc<AgentConfig>>,
+    config_files: Vec<PathBuf>,
     /// Holds the list of mirrors.
     pub metadata: Arc<SqliteMetadata>,
     started: Timestamp,
@@ -39,6 +39,7 @@ pub struct Agent {
     refused: RwLock<Vec<MirrorState>>,
     changing: tokio::sync::Mutex<()>,
     metrics: RwLock<MetricsAddress>,
+    restart_needed: RwLock<Vec<String>>,
     dependencies: Mutex<BTreeMap<String, Dependency>>,
 }
 
@@ -59,7 +60,7 @@ impl Agent {
     ) -> Result<Arc<Self>, StateError> {
         let agent = Arc::new(Self {
             parts,
-            config,
+            config: RwLock::new(Arc::new(config)),
             config_files,
             metadata,
             started: Timestamp::now(),
@@ -68,11 +69,12 @@ impl Agent {
             refused: RwLock::default(),
             changing: tokio::sync::Mutex::default(),
             metrics: RwLock::default(),
+            restart_needed: RwLock::default(),
             dependencies: Mutex::default(),
         });
         let rows = agent.metadata.mirrors().await?;
         let paused = |name: &str| rows.iter().any(|row| row.name == name && row.paused);
-        for mirror in &agent.config.syncs {
+        for mirror in &agent.config().syncs {
             agent.begin(mirror.clone(), paused(&mirror.name));
         }
         for row in &rows {
@@ -90,13 +92,18 @@ impl Agent {
 
     fn settings_of_row(&self, name: &str, text: &str) -> Result<MirrorConfig, String> {
         let made: Made = serde_json::from_str(text).map_err(|error| error.to_string())?;
-        made.settings(name, &self.config, &self.made()).map_err(|problems| problems.to_string())
+        made.settings(name, &self.config(), &self.made()).map_err(|problems| problems.to_string())
     }
 
     fn begin(&self, settings: MirrorConfig, paused: bool) {
         let name = settings.name.clone();
         let mirror = Mirror::start(settings, paused, Arc::clone(&self.parts));
         self.mirrors.write().unwrap_or_else(PoisonError::into_inner).insert(name, mirror);
+    }
+
+    /// The config in force.
+    pub fn config(&self) -> Arc<AgentConfig> {
+        Arc::clone(&self.config.read().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// By name.
@@ -142,7 +149,7 @@ impl Agent {
             Some(name) => name.clone(),
             None => self.free_name(&made)?,
         };
-        let settings = made.settings(&name, &self.config, &self.made()).map_err(wrong_mirror)?;
+        let settings = made.settings(&name, &self.config(), &self.made()).map_err(wrong_mirror)?;
         let answer = MirrorMade {
             name: name.clone(),
             local_path: settings.local_path.display().to_string(),
@@ -222,6 +229,65 @@ impl Agent {
         Ok(Acknowledged { name: name.to_owned(), message })
     }
 
+    // ---- another config ---------------------------------------------------------------------------------------
+
+    /// Takes on what can change live: mirrors are stopped, begun, or begun again with their new settings.
+    pub async fn apply(&self, new: AgentConfig) -> Result<(), Problems> {
+        let _one = self.changing.lock().await;
+        let running = self.config();
+        let waiting = reload::waits_for_restart(&running, &new);
+        let force = Arc::new(reload::in_force(&running, new));
+        let rows = self.metadata.mirrors().await.map_err(|error| {
+            Problems(vec![Wrong::new(chain(&error), "the agent's disk may be full").at(None, "metadata")])
+        })?;
+        let mut made = Vec::new();
+        for row in &rows {
+            // One that can't be read was told at the start.
+            let Some(mirror) = row.config.as_deref().and_then(|text| serde_json::from_str::<Made>(text).ok()) else {
+                continue;
+            };
+            made.push(mirror.settings(&row.name, &force, &made)?);
+        }
+        let wanted: Vec<&MirrorConfig> = force.syncs.iter().chain(&made).collect();
+        *self.config.write().unwrap_or_else(PoisonError::into_inner) = Arc::clone(&force);
+        for mirror in self.mirrors() {
+            let settings = wanted.iter().find(|settings| settings.name == mirror.name());
+            if settings.is_some_and(|settings| settings.same_settings(&mirror.config)) {
+                continue;
+            }
+            mirror.stop().await;
+            if settings.is_none() {
+                mirror.forget_metrics();
+            }
+            self.mirrors.write().unwrap_or_else(PoisonError::into_inner).remove(mirror.name());
+            tracing::info!(mirror = mirror.name(), "stopped: the config has other settings for it, or none");
+        }
+        for settings in wanted {
+            if self.mirror(&settings.name).is_err() {
+                let paused = rows.iter().any(|row| row.name == settings.name && row.paused);
+                tracing::info!(mirror = settings.name, "begun with the settings of the config");
+                self.begin(settings.clone(), paused);
+            }
+        }
+        if waiting.is_empty() {
+            tracing::info!("the config was read again");
+        } else {
+            tracing::warn!(keys = waiting.join(", "), "the config was read again; these keys wait for a restart");
+        }
+        *self.restart_needed.write().unwrap_or_else(PoisonError::into_inner) = waiting;
+        Ok(())
+    }
+
+    /// The config has mistakes now: what is in force stays.
+    pub fn refuse_config(&self, problems: &Problems) {
+        let mut told = vec!["the config has mistakes, so the one from before stays in force".to_owned()];
+        for problem in &problems.0 {
+            tracing::error!("{problem}");
+            told.push(problem.to_string());
+        }
+        *self.restart_needed.write().unwrap_or_else(PoisonError::into_inner) = told;
+    }
+
     // ---- how it stands ----------------------------------------------------------------------------------------
 
     pub fn set_metrics_address(&self, metrics: MetricsAddress) {
@@ -237,13 +303,13 @@ impl Agent {
             device: self.parts.device.clone(),
             pid: std::process::id(),
             started: Some(self.started),
-            data_dir: self.config.data_dir.display().to_string(),
+            data_dir: self.config().data_dir.display().to_string(),
             config_files: self.config_files.iter().map(|path| path.display().to_string()).collect(),
             metrics: metrics.address.map(|address| address.to_string()),
             metrics_problem: metrics.problem,
             dependencies: self.dependencies(),
             mirrors: mirrors.into_iter().chain(refused).collect(),
-            restart_needed: Vec::new(),
+            restart_needed: self.restart_needed.read().unwrap_or_else(PoisonError::into_inner).clone(),
         }
     }
 

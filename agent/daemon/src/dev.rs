@@ -104,9 +104,7 @@ pub fn config(folders: &Folders, store: &Store) -> Result<Loaded, StartError> {
     note_socket(folders, &socket).map_err(|source| StartError::DataDir { path: folders.data_dir(), source })?;
     let syncs: Vec<serde_json::Value> = MIRRORS
         .iter()
-        .map(|name| {
-            serde_json::json!({"name": name, "local_path": text(&folders.root.join(name)), "s3_path": PREFIX})
-        })
+        .map(|name| serde_json::json!({"name": name, "local_path": text(&folders.root.join(name)), "s3_path": PREFIX}))
         .collect();
     // YAML reads JSON.
     let config = serde_json::json!({

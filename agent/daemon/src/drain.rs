@@ -27,7 +27,7 @@ pub async fn drain(agent: &Agent) -> bool {
     for mirror in &mirrors {
         drafts.push(tell::draft_receipt(&agent.parts.device, &agent.mirror_state(mirror).await, started));
     }
-    keep(&agent.config.data_dir, drafts.clone());
+    keep(&agent.config().data_dir, drafts.clone());
     let drains = mirrors.iter().zip(drafts).map(|(mirror, draft)| drain_one(agent, mirror, draft));
     let receipts = futures_util::future::join_all(drains).await;
     for receipt in &receipts {
@@ -40,7 +40,7 @@ pub async fn drain(agent: &Agent) -> bool {
         }
     }
     let complete = Flushed { receipts: receipts.clone() }.complete();
-    keep(&agent.config.data_dir, receipts);
+    keep(&agent.config().data_dir, receipts);
     complete
 }
 

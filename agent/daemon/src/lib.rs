@@ -1,7 +1,7 @@
 //! The agent: wiring of config, engines, socket, probes and signals.
 //!
-//! * `start`, `signals`, `drain`: an agent from its start to its end;
-//! * `agent`, `one_mirror`, `watcher`, `neighbours`: its mirrors, each run by an engine;
+//! * `start`, `signals`, `reload`, `drain`: an agent from its start to its end;
+//! * `agent`, `one_mirror`, `root`, `watcher`, `neighbours`: its mirrors, each run by an engine;
 //! * `ports`, `stores`, `throttle`, `parts`: what engines work with;
 //! * `socket`, `http`, `provision`: who talks to it;
 //! * `tell`, `words`, `limits`: between the engine's words and those that people know;
@@ -24,6 +24,8 @@ mod options;
 mod parts;
 mod ports;
 mod provision;
+mod reload;
+mod root;
 mod screen;
 mod signals;
 mod socket;
@@ -38,14 +40,16 @@ use std::sync::Arc;
 
 use gosync_api::Exit;
 use gosync_api::config::{self, LogFormat as Format, LogLevel as Level};
-use gosync_telemetry::{LogFormat, LogOptions, logs};
+use gosync_telemetry::{LogFormat, LogLevel, LogOptions, logs};
+use tokio::sync::Notify;
 use tracing::level_filters::LevelFilter;
 
 pub use options::{DevOptions, Options};
 
 use chain::chain;
+use reload::Source;
 use screen::Screen;
-use signals::Signals;
+use signals::{AtHangup, Signals};
 use start::{Ground, Setup, StartError};
 
 /// Runs the agent that a config describes.
@@ -56,15 +60,22 @@ pub fn run(options: Options) -> i32 {
 fn try_run(options: &Options) -> Result<bool, StartError> {
     let loaded = config::load(&options.config, options.data_dir.as_deref()).map_err(StartError::Config)?;
     start::check(&loaded)?;
-    begin_log(LogOptions { level: level(loaded.config.log.level), format: format(loaded.config.log.format), stderr: false });
+    let level = begin_log(LogOptions {
+        level: level(loaded.config.log.level),
+        format: format(loaded.config.log.format),
+        stderr: false,
+    });
     for warning in &loaded.warnings {
         tracing::warn!("{warning}");
     }
     let ground = Ground::take(&loaded.config.data_dir)?;
     let runtime = start::runtime()?;
     let complete = runtime.block_on(async {
-        let mut signals = Signals::listen(false).map_err(StartError::Signals)?;
-        let setup = Setup { loaded, version: options.version.clone(), store_identity: None, screen: None };
+        let asked = Arc::new(Notify::new());
+        let mut signals = Signals::listen(AtHangup::Tell(Arc::clone(&asked))).map_err(StartError::Signals)?;
+        let source = Source { path: options.config.clone(), data_dir: options.data_dir.clone(), level, asked };
+        let version = options.version.clone();
+        let setup = Setup { loaded, version, store_identity: None, screen: None, source: Some(source) };
         Ok(start::start(ground, setup).await?.until_the_end(&mut signals).await)
     });
     start::end(runtime);
@@ -79,12 +90,12 @@ pub fn run_dev(options: DevOptions) -> i32 {
 fn try_run_dev(options: &DevOptions) -> Result<bool, StartError> {
     // The screen tells what happens to files; the log only what else goes wrong.
     begin_log(LogOptions { level: LevelFilter::ERROR, format: LogFormat::Text, stderr: true });
-    let folders = dev::Folders::of(options)
-        .map_err(|source| StartError::DataDir { path: options.dir.clone(), source })?;
+    let folders =
+        dev::Folders::of(options).map_err(|source| StartError::DataDir { path: options.dir.clone(), source })?;
     let ground = Ground::take(&folders.data_dir())?;
     let runtime = start::runtime()?;
     let complete = runtime.block_on(async {
-        let mut signals = Signals::listen(true).map_err(StartError::Signals)?;
+        let mut signals = Signals::listen(AtHangup::End).map_err(StartError::Signals)?;
         let store = dev::Store::start(&folders).await?;
         let loaded = dev::config(&folders, &store)?;
         let screen = Arc::new(Screen::new(options.color));
@@ -94,6 +105,7 @@ fn try_run_dev(options: &DevOptions) -> Result<bool, StartError> {
             version: options.version.clone(),
             store_identity: Some(dev::STORE_IDENTITY.to_owned()),
             screen: Some(screen),
+            source: None,
         };
         let complete = start::start(ground, setup).await?.until_the_end(&mut signals).await;
         store.running.shutdown().await;
@@ -115,12 +127,12 @@ fn exit(ended: Result<bool, StartError>) -> i32 {
     exit.code().into()
 }
 
-fn begin_log(options: LogOptions) {
-    // Only where somebody else in this process has begun one: then that one is used.
-    let _ = logs::start(options);
+/// `None` where somebody else in this process has begun one: then that one is used.
+fn begin_log(options: LogOptions) -> Option<LogLevel> {
+    logs::start(options).ok()
 }
 
-fn level(level: Level) -> LevelFilter {
+pub(crate) fn level(level: Level) -> LevelFilter {
     match level {
         Level::Error => LevelFilter::ERROR,
         Level::Warn => LevelFilter::WARN,

@@ -28,7 +28,12 @@ impl Made {
     }
 
     /// Its settings, checked against the config and against `others` of its kind.
-    pub fn settings(&self, name: &str, config: &AgentConfig, others: &[MirrorConfig]) -> Result<MirrorConfig, Problems> {
+    pub fn settings(
+        &self,
+        name: &str,
+        config: &AgentConfig,
+        others: &[MirrorConfig],
+    ) -> Result<MirrorConfig, Problems> {
         let spec = MirrorSpec {
             name: name.to_owned(),
             local_path: self.local_path.clone(),

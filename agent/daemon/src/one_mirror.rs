@@ -11,9 +11,9 @@ use std::time::Duration;
 use gosync_api::config::{MirrorConfig, StatePlace};
 use gosync_api::messages::WatchState;
 use gosync_api::words::{HaltReason, Phase};
-use gosync_engine::ports::{LocalTree, Ports, ReplicaState, StateChange, StateError, TreeError, TreeErrorKind};
+use gosync_engine::ports::{LocalTree, Ports, ReplicaState, StateChange, StateError};
 use gosync_engine::{Command, Ended, MirrorHandle, View};
-use gosync_fs::{DiskTree, Lock, LockError};
+use gosync_fs::{DiskTree, Lock};
 use gosync_metadata::SqliteState;
 use gosync_telemetry::MirrorMetrics;
 use tokio::sync::{Notify, watch};
@@ -25,6 +25,7 @@ use crate::limits::engine_config;
 use crate::neighbours::Remote;
 use crate::parts::{self, Parts};
 use crate::ports::{Blocking, RandomIds, Teller, utc_ms};
+use crate::root::{OWN, late_lock, open_root};
 use crate::stores::StoreTrouble;
 use crate::watcher::{WatchStanding, Watcher};
 use crate::words;
@@ -35,9 +36,6 @@ const REOPEN: Duration = Duration::from_millis(50);
 const VIEW_WAIT: Duration = Duration::from_secs(5);
 /// Opening takes a moment; longer where a large root is watched first.
 const OPEN_WAIT: Duration = Duration::from_secs(30);
-/// The mirror's own folder in its root.
-const OWN: &str = ".gosync";
-const LOCK: &str = ".gosync/lock";
 const MARKER: &str = ".gosync/marker";
 const STATE_IN_VOLUME: &str = ".gosync/state.db";
 /// Of the engine: present while the mirror is paused.
@@ -97,7 +95,10 @@ pub enum Why {
 /// What a look at a mirror shows.
 pub enum Seen {
     Down(Down),
-    Up { view: Box<View>, hydrated_before: bool },
+    Up {
+        view: Box<View>,
+        hydrated_before: bool,
+    },
     /// The engine doesn't answer.
     Silent,
 }
@@ -238,8 +239,7 @@ impl Mirror {
         let state = Arc::new(self.open_state().await.map_err(state_trouble)?);
         self.note_pause(&*state).await.map_err(state_trouble)?;
         let hydrated_before = was_hydrated(&*state).await.map_err(state_trouble)?;
-        let metadata =
-            self.parts.databases.get(&self.config.metadata.sqlite.path).await.map_err(state_trouble)?;
+        let metadata = self.parts.databases.get(&self.config.metadata.sqlite.path).await.map_err(state_trouble)?;
         let store = self.parts.stores.get(&self.config.s3, &self.config.sync.bandwidth).await.map_err(store_trouble)?;
 
         let hydrated = Arc::new(Notify::new());
@@ -297,8 +297,7 @@ impl Mirror {
         let remote = Remote { endpoint, bucket: config.bucket.clone(), prefix: config.prefix.clone() };
         let (handle, engine) = gosync_engine::mirror(config, ports);
         // Watched first: then the first sweep is the only one at start.
-        let watcher =
-            Watcher::start(self.config.local_path.clone(), handle.clone(), Arc::clone(&self.watching)).await;
+        let watcher = Watcher::start(self.config.local_path.clone(), handle.clone(), Arc::clone(&self.watching)).await;
         self.parts.neighbours.put(self.name(), remote, handle.clone());
         self.standing.send_replace(Standing::Up(handle.clone(), hydrated_before));
         // A pause or an end that was asked for in between.
@@ -314,6 +313,15 @@ impl Mirror {
                 () = self.stop.cancelled(), if !stopping => {
                     stopping = true;
                     handle.send(Command::Stop);
+                }
+                () = watcher.lost(), if !stopping => {
+                    let tree = Arc::clone(&tree);
+                    // Another folder, or none: the engine is not to go on in the one that it has open.
+                    if blocking(move || tree.root().ok() != Some(tree.opened_root())).await == Ok(true) {
+                        tracing::info!(mirror = self.name(), "the root is no longer at its path");
+                        stopping = true;
+                        handle.send(Command::Stop);
+                    }
                 }
                 () = hydrated.notified() => {
                     if let Err(error) = note_hydrated(&*state).await {
@@ -340,7 +348,7 @@ impl Mirror {
         state.close().await;
         drop(lock);
         match ended {
-            // Not at our word: the lock was lost to another agent, which is seen when it is opened again.
+            // To be opened again: what is wrong with the root is seen then.
             Ok(Ended::Stopped) if stopping && !self.stop.is_cancelled() => Ended::ReopenRoot,
             Ok(ended) => ended,
             Err(panic) => {
@@ -376,12 +384,16 @@ impl Mirror {
             remove_file(&root.join(OWN).join("beat"))
         });
         forgotten.await.map_err(|_| "the agent is stopping".to_owned())??;
+        self.forget_metrics();
+        Ok(())
+    }
+
+    pub fn forget_metrics(&self) {
         self.parts.metrics.forget_mirror(
             self.name(),
             &HaltReason::ALL.iter().map(|reason| reason.as_str()).collect::<Vec<_>>(),
             words::ERROR_CLASSES,
         );
-        Ok(())
     }
 
     async fn forget_rows(&self, replica: &str) -> Result<(), StateError> {
@@ -389,83 +401,6 @@ impl Mirror {
         let metadata = self.parts.databases.get(&self.config.metadata.sqlite.path).await?;
         metadata.drop_sync_state(replica).await?;
         metadata.drop_sync_config(self.name(), replica).await
-    }
-}
-
-/// Opens and locks the root. `known`: there is a state that knows this root, so a missing one is no reason to make one.
-fn open_root(root: &Path, known: bool) -> Result<(DiskTree, Option<Lock>), Why> {
-    let tree = match DiskTree::open(root) {
-        Ok(tree) => tree,
-        Err(error) if error.is_not_found() && known => {
-            return Err(Why::Halt(HaltReason::RootMissing, format!("the root {} is gone", root.display())));
-        }
-        Err(error) if error.is_not_found() => {
-            std::fs::create_dir_all(root).map_err(|error| folder_trouble(root, &error))?;
-            DiskTree::open(root).map_err(tree_trouble)?
-        }
-        Err(error) if error.kind == TreeErrorKind::NotAFolder && known => {
-            return Err(Why::Halt(HaltReason::RootMissing, format!("{} is no folder", root.display())));
-        }
-        Err(error) => return Err(tree_trouble(error)),
-    };
-    if tree.opened_root().network {
-        let message = format!(
-            "SharedVolumeNeedsPostgres: {} lies on a network file system, which other hosts may write to; \
-             that needs metadata in Postgres, which this release does not have yet: use a local folder",
-            root.display()
-        );
-        return Err(Why::Error { class: words::SHARED_VOLUME, message });
-    }
-    // A known root without our folder is not to be trusted: nothing is written into it.
-    let lock = if known { late_lock(&tree)? } else { Some(first_lock(&tree)?) };
-    Ok((tree, lock))
-}
-
-fn first_lock(tree: &DiskTree) -> Result<Lock, Why> {
-    match tree.make_folder(OWN) {
-        Err(error) if error.kind != TreeErrorKind::Exists => Err(tree_trouble(error)),
-        _ => take_lock(tree),
-    }
-}
-
-/// `None`: there is no folder of ours yet.
-fn late_lock(tree: &DiskTree) -> Result<Option<Lock>, Why> {
-    match tree.stat(OWN) {
-        Ok(_) => take_lock(tree).map(Some),
-        Err(error) if error.is_not_found() => Ok(None),
-        Err(error) => Err(tree_trouble(error)),
-    }
-}
-
-fn take_lock(tree: &DiskTree) -> Result<Lock, Why> {
-    tree.lock(LOCK).map_err(|error| match &error {
-        LockError::Held { .. } => Why::Error {
-            class: words::LOCKED,
-            message: "another agent is active on this folder (.gosync/lock is held); this one takes over when it ends"
-                .to_owned(),
-        },
-        LockError::Failed { source, .. } => {
-            Why::Error { class: io_class(source), message: format!("{}: check who owns .gosync", chain(&error)) }
-        }
-    })
-}
-
-fn tree_trouble(error: TreeError) -> Why {
-    let class = match error.kind {
-        TreeErrorKind::Permission | TreeErrorKind::ReadOnly => words::PERMISSION,
-        _ => words::LOCAL,
-    };
-    Why::Error { class, message: chain(&error) }
-}
-
-fn folder_trouble(root: &Path, error: &io::Error) -> Why {
-    Why::Error { class: io_class(error), message: format!("the folder {} can't be made: {error}", root.display()) }
-}
-
-fn io_class(error: &io::Error) -> &'static str {
-    match error.kind() {
-        io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => words::PERMISSION,
-        _ => words::LOCAL,
     }
 }
 

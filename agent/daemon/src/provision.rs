@@ -38,18 +38,16 @@ pub async fn provision(agent: &Agent, request: &ProvisionRequest, lines: &Lines)
         .s3_path
         .parse()
         .map_err(|wrong: gosync_api::config::Wrong| ErrorBody::new(ErrorCode::BadRequest, wrong.what, wrong.hint))?;
-    let bucket = path.bucket.clone().unwrap_or_else(|| agent.config.s3.bucket.clone());
+    let bucket = path.bucket.clone().unwrap_or_else(|| agent.config().s3.bucket.clone());
     if bucket.is_empty() {
         let message = "the config names no bucket";
         return Err(ErrorBody::new(ErrorCode::BadRequest, message, "write s3://bucket/prefix"));
     }
     let s3 = settings(agent, &bucket);
-    let store = agent
-        .parts
-        .stores
-        .get(&s3, &agent.config.sync.bandwidth)
-        .await
-        .map_err(|error| ErrorBody::new(ErrorCode::Unavailable, chain(&error), "check the s3 section of the config"))?;
+    let store =
+        agent.parts.stores.get(&s3, &agent.config().sync.bandwidth).await.map_err(|error| {
+            ErrorBody::new(ErrorCode::Unavailable, chain(&error), "check the s3 section of the config")
+        })?;
     let endpoint = match &agent.parts.store_identity {
         Some(identity) => identity.clone(),
         None => s3.resolve_endpoint().map(|endpoint| endpoint.identity).unwrap_or_default(),
@@ -70,7 +68,7 @@ pub async fn provision(agent: &Agent, request: &ProvisionRequest, lines: &Lines)
     let work = Work {
         known: KnownRows::new(Arc::clone(&metadata), row.id, &path.prefix, note.after.clone()),
         prefix: Prefix::new(&path.prefix),
-        retries_max: agent.config.sync.max_retries,
+        retries_max: agent.config().sync.max_retries,
         recursive: request.recursive,
         dry_run: request.dry_run,
         store,
@@ -88,7 +86,7 @@ fn settings(agent: &Agent, bucket: &str) -> S3 {
     let mirrors = agent.mirrors();
     match mirrors.iter().find(|mirror| mirror.config.s3.bucket == bucket) {
         Some(mirror) => mirror.config.s3.clone(),
-        None => S3 { bucket: bucket.to_owned(), ..agent.config.s3.clone() },
+        None => S3 { bucket: bucket.to_owned(), ..agent.config().s3.clone() },
     }
 }
 
@@ -178,7 +176,9 @@ impl Work {
                 let message = format!("the store's listing is out of order at {:?}", object.key);
                 return Err(ErrorBody::new(ErrorCode::Unavailable, message, "run it again"));
             }
-            if !self.recursive && let Some(folder) = deeper(&self.prefix, &object.key) {
+            if !self.recursive
+                && let Some(folder) = deeper(&self.prefix, &object.key)
+            {
                 self.after = Some(format!("{folder}{LAST}"));
                 skip = true;
                 break;

@@ -1,25 +1,34 @@
 //! The signals that end an agent.
 
 use std::io;
+use std::sync::Arc;
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::Notify;
 
 pub struct Signals {
     terminate: Signal,
     interrupt: Signal,
     hangup: Signal,
-    /// A closed terminal ends what was started in it; a daemon has none.
-    hangup_ends: bool,
+    at_hangup: AtHangup,
+}
+
+/// What a hangup means.
+pub enum AtHangup {
+    /// The terminal was closed: so ends what was started in it.
+    End,
+    /// A daemon has no terminal: whoever waits for this is told.
+    Tell(Arc<Notify>),
 }
 
 impl Signals {
     /// From here on they no longer end the process by themselves.
-    pub fn listen(hangup_ends: bool) -> io::Result<Self> {
+    pub fn listen(at_hangup: AtHangup) -> io::Result<Self> {
         Ok(Self {
             terminate: signal(SignalKind::terminate())?,
             interrupt: signal(SignalKind::interrupt())?,
             hangup: signal(SignalKind::hangup())?,
-            hangup_ends,
+            at_hangup,
         })
     }
 
@@ -29,12 +38,10 @@ impl Signals {
             tokio::select! {
                 _ = self.terminate.recv() => return,
                 _ = self.interrupt.recv() => return,
-                _ = self.hangup.recv() => {
-                    if self.hangup_ends {
-                        return;
-                    }
-                    tracing::info!("a hangup changes nothing: restart the agent to read its config again");
-                }
+                _ = self.hangup.recv() => match &self.at_hangup {
+                    AtHangup::End => return,
+                    AtHangup::Tell(listener) => listener.notify_one(),
+                },
             }
         }
     }

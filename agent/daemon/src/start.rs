@@ -20,11 +20,12 @@ use crate::device::device_name;
 use crate::neighbours::Neighbours;
 use crate::parts::{Databases, Parts};
 use crate::ports::{RequestTeller, TokioClock};
+use crate::reload::Source;
 use crate::screen::Screen;
 use crate::signals::Signals;
 use crate::socket::Socket;
 use crate::stores::Stores;
-use crate::{drain, http};
+use crate::{drain, http, reload};
 
 const WORKERS: usize = 2;
 /// Threads for calls that block, and how long an idle one stays.
@@ -80,6 +81,8 @@ pub struct Setup {
     pub version: String,
     pub store_identity: Option<String>,
     pub screen: Option<Arc<Screen>>,
+    /// To read the config again from; none where it was not read from files.
+    pub source: Option<Source>,
 }
 
 /// A refusal of what this release does not do yet.
@@ -130,9 +133,13 @@ pub async fn start(ground: Ground, setup: Setup) -> Result<Running, StartError> 
     let socket = bind(&path).map_err(|source| StartError::Socket { path: path.clone(), source })?;
     let metadata = parts.databases.get(&config.metadata.sqlite.path).await?;
     let listen = config.agent.metrics.listen.0;
-    let agent = Agent::start(parts, config, setup.loaded.files, metadata).await?;
+    let files = setup.loaded.files;
+    let agent = Agent::start(parts, config, files.clone(), metadata).await?;
     serve_metrics(listen, &agent).await;
     tokio::spawn(socket.serve(Arc::clone(&agent)));
+    if let Some(source) = setup.source {
+        tokio::spawn(reload::keep_reading(Arc::clone(&agent), source, files));
+    }
     tracing::info!(
         version = agent.parts.version,
         socket = %path.display(),
@@ -154,7 +161,7 @@ impl Running {
             complete = drain::drain(&self.agent) => {
                 self.agent.parts.databases.close().await;
                 // Who asks now is to find nobody, not an answer that never comes.
-                let _ = std::fs::remove_file(&self.agent.config.agent.socket_path);
+                let _ = std::fs::remove_file(&self.agent.config().agent.socket_path);
                 complete
             }
             () = signals.end() => false,

@@ -30,11 +30,7 @@ impl Stores {
     }
 
     /// The store of these settings, within these limits of the line. The network is not contacted.
-    pub async fn get(
-        &self,
-        s3: &S3,
-        bandwidth: &config::Bandwidth,
-    ) -> Result<Arc<dyn ObjectStore>, StoreTrouble> {
+    pub async fn get(&self, s3: &S3, bandwidth: &config::Bandwidth) -> Result<Arc<dyn ObjectStore>, StoreTrouble> {
         let client = self.client(s3).await?;
         Ok(match self.line(bandwidth) {
             None => client,
@@ -79,10 +75,11 @@ impl Stores {
         let endpoint = s3.resolve_endpoint().map_err(|wrong| StoreTrouble::Endpoint(wrong.to_string()))?;
         let ca_pem = match &s3.ca_file {
             None => None,
-            Some(path) => Some(tokio::fs::read(path).await.map_err(|source| StoreTrouble::CaFile {
-                path: path.display().to_string(),
-                source,
-            })?),
+            Some(path) => Some(
+                tokio::fs::read(path)
+                    .await
+                    .map_err(|source| StoreTrouble::CaFile { path: path.display().to_string(), source })?,
+            ),
         };
         let text = |text: &str| (!text.is_empty()).then(|| text.to_owned());
         Ok(S3Config {

@@ -94,7 +94,7 @@ fn from_view(view: &View, hydrated_before: bool, state: &mut MirrorState) {
         state.phase = Phase::Syncing;
     }
     state.hydrated = view.hydrated || hydrated_before;
-    state.halts = view.halts.iter().map(|halt| self::halt(halt)).collect();
+    state.halts = view.halts.iter().map(halt).collect();
     state.errors = errors(view);
     state.lag_seconds = view.lag_ms as f64 / 1_000.0;
     state.files = view.files;
@@ -177,8 +177,14 @@ fn store(found: handle::Conditions) -> StoreState {
     };
     let missing = [
         (found.put, "the store ignores conditions on PUT: each is preceded and followed by a look, which leaves a gap"),
-        (found.multipart, "the store ignores conditions on multipart uploads: large files are looked at before and after"),
-        (found.delete, "the store ignores conditions on DELETE: deletes wait one interval, then look again just before"),
+        (
+            found.multipart,
+            "the store ignores conditions on multipart uploads: large files are looked at before and after",
+        ),
+        (
+            found.delete,
+            "the store ignores conditions on DELETE: deletes wait one interval, then look again just before",
+        ),
     ];
     let weaker = missing.into_iter().filter(|(held, _)| *held == Some(false)).map(|(_, text)| text.to_owned());
     StoreState { conditions, weaker: weaker.collect() }

@@ -9,7 +9,7 @@ use std::time::Duration;
 use gosync_api::messages::WatchState;
 use gosync_engine::{Hint, MirrorHandle};
 use gosync_fs::{Watch, WatchError, WatchEvent, WatchOptions};
-use tokio::sync::mpsc;
+use tokio::sync::{Notify, mpsc};
 use tokio_util::task::AbortOnDropHandle;
 
 use crate::chain::chain;
@@ -23,6 +23,7 @@ const WHY_LOST: &str = "the folder at the root's path is gone or another one";
 
 /// Watches until dropped.
 pub struct Watcher {
+    lost: Arc<Notify>,
     _keeping: AbortOnDropHandle<()>,
 }
 
@@ -38,6 +39,7 @@ struct Keeper {
     root: PathBuf,
     handle: MirrorHandle,
     standing: WatchStanding,
+    lost: Arc<Notify>,
 }
 
 type Begun = Result<(Watch, mpsc::UnboundedReceiver<Trouble>), WatchError>;
@@ -45,9 +47,15 @@ type Begun = Result<(Watch, mpsc::UnboundedReceiver<Trouble>), WatchError>;
 impl Watcher {
     /// Returns when the whole root is watched, or when it is known that it can't be: what happens from now on is hinted.
     pub async fn start(root: PathBuf, handle: MirrorHandle, standing: WatchStanding) -> Self {
-        let keeper = Keeper { root, handle, standing };
+        let lost = Arc::new(Notify::new());
+        let keeper = Keeper { root, handle, standing, lost: Arc::clone(&lost) };
         let begun = keeper.begin().await;
-        Self { _keeping: AbortOnDropHandle::new(tokio::spawn(keeper.keep(begun))) }
+        Self { lost, _keeping: AbortOnDropHandle::new(tokio::spawn(keeper.keep(begun))) }
+    }
+
+    /// Returns when the root is no longer where it was, as far as the watch can tell.
+    pub async fn lost(&self) {
+        self.lost.notified().await;
     }
 }
 
@@ -91,6 +99,7 @@ impl Keeper {
                     None | Some(Trouble::Lost) => {
                         drop(watch);
                         self.tell(Some(WHY_LOST.to_owned()));
+                        self.lost.notify_one();
                         LOST_RETRY
                     }
                     Some(Trouble::Limit) => {
@@ -112,7 +121,6 @@ impl Keeper {
         *self.standing.lock().unwrap_or_else(PoisonError::into_inner) = WatchState { watching, why_polling };
     }
 }
-
 
 /// `None`: not for the engine.
 fn hint_of(root: &Path, event: WatchEvent) -> Option<Hint> {

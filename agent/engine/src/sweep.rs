@@ -14,7 +14,8 @@ use crate::context::Context;
 use crate::look::{Candidate, Failure, Looked, describe, look};
 use crate::planted::{self, Planted};
 use crate::ports::store::{ListRequest, Listed};
-use crate::ports::{StoreError, StoreErrorKind};
+use crate::ports::{StoreError, StoreErrorKind, TreeError, TreeErrorKind};
+use crate::sequences::remove::root_is_ours;
 use crate::walk::{Item, Walk};
 
 /// Items that a producer hands over at once.
@@ -70,6 +71,15 @@ type Producer<T> = mpsc::Sender<Result<Batch<T>, Failure>>;
 /// Sweeps; hands each batch of differing paths to `out` and waits until it is taken.
 pub async fn sweep(context: &Context, scope: Scope, mut out: mpsc::Sender<Found>) -> Swept {
     context.sweep_begins();
+    // Whatever follows speaks of the root that was synced, or of nothing.
+    match context.local(root_is_ours).await {
+        Ok(true) => {}
+        Ok(false) => {
+            let error = TreeError::new(TreeErrorKind::NotFound, "look at the root", "");
+            return Swept { failure: Some(error.into()), ..Swept::default() };
+        }
+        Err(killed) => return Swept { failure: Some(killed.into()), ..Swept::default() },
+    }
     let (listing_in, listing) = mpsc::channel(1);
     let (walk_in, walk) = mpsc::channel(0);
     let (ancestors_in, ancestors) = mpsc::channel(0);
@@ -100,8 +110,9 @@ pub async fn sweep(context: &Context, scope: Scope, mut out: mpsc::Sender<Found>
 async fn produce_listing(context: &Context, mut out: Producer<Listed>) {
     let mut request = ListRequest { prefix: context.config.prefix.as_str().to_owned(), ..ListRequest::default() };
     let mut last: Option<String> = None;
+    // For all pages: a store may answer the later ones from what it saw when it was asked for the first.
+    let read_at = context.record_count();
     loop {
-        let read_at = context.record_count();
         match list_page(context, &request).await {
             Ok(page) => {
                 if let Err(error) = check_order(&request.prefix, last.as_deref(), &page.objects) {

@@ -88,7 +88,14 @@ impl TreeFile for DiskFile {
         lease::release(self.fd.as_fd());
     }
 
+    fn descriptor(&self) -> Option<BorrowedFd<'_>> {
+        Some(self.fd.as_fd())
+    }
+
     fn copy_to(&self, to: &dyn TreeFile) -> Result<(), TreeError> {
+        if let Some(to) = to.descriptor() {
+            return self.copy_within_kernel(to);
+        }
         to.set_len(0)?;
         let from = self.fd.as_fd();
         let bytes = copy::size_of(from).map_err(|errno| self.failed("fstat", errno))?;

@@ -1,13 +1,8 @@
 //! SQLite passes the suites of its ports, in both journal modes, and again after it was closed and opened.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests may stop at the first surprise")]
 
-use gosync_engine::ports::{MetadataStore as _, metadata, state};
+use gosync_engine::ports::{MetadataStore as _, metadata_conformance, state_conformance};
 use gosync_metadata::{JournalMode, SqliteMetadata, SqliteState, StateOptions};
-
-#[path = "../../engine/src/ports/metadata_conformance.rs"]
-mod metadata_conformance;
-#[path = "../../engine/src/ports/state_conformance.rs"]
-mod state_conformance;
 
 #[tokio::test]
 async fn state_in_sqlite_conforms_in_both_journal_modes() {

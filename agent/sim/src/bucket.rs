@@ -12,6 +12,9 @@ use gosync_engine::ports::store::{
 use gosync_plan::{Generation, ObjectFacts};
 use md5::{Digest, Md5};
 
+/// By then everybody has seen the first one in a listing.
+const LOOKALIKE_SECONDS: u64 = 30;
+
 type Outcome<T> = Result<T, StoreErrorKind>;
 
 #[derive(Clone)]
@@ -24,6 +27,8 @@ pub struct Object {
     version_id: Option<String>,
     /// seconds since 1970
     modified_seconds: u64,
+    /// It came soon after one with the same content: who wrote that one can't tell them apart in a listing.
+    pub looks_unchanged: bool,
 }
 
 /// `None`: a delete marker.
@@ -45,6 +50,8 @@ pub struct Bucket {
     /// Newest last. A key without a current object has no entry in an unversioned bucket.
     keys: BTreeMap<String, Vec<Version>>,
     uploads: BTreeMap<String, Upload>,
+    /// When an ETag was last written to a key.
+    seen: BTreeMap<(String, String), u64>,
     counter: u64,
 }
 
@@ -57,6 +64,7 @@ impl Bucket {
             clock_seconds: 0,
             keys: BTreeMap::new(),
             uploads: BTreeMap::new(),
+            seen: BTreeMap::new(),
             counter: 0,
         }
     }
@@ -101,6 +109,8 @@ impl Bucket {
             let parts = object.etag.find('-').map_or(String::new(), |dash| object.etag[dash..].to_owned());
             object.etag = hex(&Md5::digest(format!("sealed {version}"))) + &parts;
         }
+        let seen = self.seen.insert((key.to_owned(), object.etag.clone()), self.clock_seconds);
+        object.looks_unchanged = seen.is_some_and(|seen| self.clock_seconds < seen + LOOKALIKE_SECONDS);
         let generation = Generation { last_modified: None, ..object.generation() };
         let versions = self.keys.entry(key.to_owned()).or_default();
         if !self.versioned {
@@ -119,7 +129,7 @@ impl Bucket {
     ) -> Outcome<Generation> {
         self.check(key, condition)?;
         let etag = hex(&Md5::digest(&body));
-        Ok(self.store(key, Object { body, headers, etag, part_bytes: None, version_id: None, modified_seconds: 0 }))
+        Ok(self.store(key, Object { headers, etag, part_bytes: None, ..Object::of_parts(&[body], ObjectHeaders::default()) }))
     }
 
     pub fn copy(
@@ -277,6 +287,7 @@ impl Object {
             part_bytes: bodies.first().map(|first| first.len() as u64),
             version_id: None,
             modified_seconds: 0,
+            looks_unchanged: false,
         }
     }
 

@@ -123,6 +123,7 @@ impl World {
             let second_name = others.iter().any(|other| self.ledger.are_of_one_family(other, path));
             if !after.contains_key(path) && !moved_aside && !second_name && !self.ledger.leads_to_deletion(path, content) {
                 if unseen || held {
+                    self.tell(Who::World, || format!("{content} is taken from {path}, fresh from a user's hand"));
                     self.unproven.push((replica, path.to_owned(), content));
                 } else {
                     let message = format!("agent-{replica} took {content} away from {path}, which nobody deleted");
@@ -323,7 +324,10 @@ impl World {
         let objects: Vec<(String, Vec<u8>, Option<u32>)> = self
             .bucket
             .objects()
-            .map(|(key, object)| (key.to_owned(), object.body.clone(), object.headers.mode))
+            .map(|(key, object)| {
+                let mode = object.headers.mode.filter(|_| !object.looks_unchanged);
+                (key.to_owned(), object.body.clone(), mode)
+            })
             .collect();
         for (key, body, mode) in objects {
             if let Some(path) = self.path_of(&key).filter(|path| RelPath::new(path.as_str()).is_ok()) {

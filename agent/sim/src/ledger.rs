@@ -54,7 +54,7 @@ pub struct Ledger {
     ids: HashMap<Vec<u8>, ContentId>,
     contents: Vec<Content>,
     steps: BTreeMap<String, Vec<(Option<ContentId>, Option<ContentId>)>>,
-    /// `false`: no longer owed.
+    /// `false`: somebody who had it replaced or deleted it there.
     owed: BTreeMap<(ContentId, String), bool>,
     written: u32,
 }
@@ -123,8 +123,8 @@ impl Ledger {
             return;
         }
         self.replace(path, before, after, elsewhere);
-        if let Some(after) = after.filter(|after| self.can_be_owed(*after)) {
-            self.owed.insert((after, path.to_owned()), true);
+        if let Some(after) = after {
+            self.completed_at(path, after);
         }
     }
 
@@ -136,15 +136,12 @@ impl Ledger {
         }
     }
 
-    /// What stands at `path` is complete by now. It is owed, unless somebody replaced it before it was.
+    /// What stands at `path` is complete by now. It is owed, unless somebody had replaced it there already: who moves a
+    /// file away and back does not undo what others did to it meanwhile.
     pub fn completed_at(&mut self, path: &str, id: ContentId) {
-        if self.can_be_owed(id) {
+        if id != EMPTY && self.origin(id) == Origin::Complete {
             self.owed.entry((id, path.to_owned())).or_insert(true);
         }
-    }
-
-    fn can_be_owed(&self, id: ContentId) -> bool {
-        id != EMPTY && self.origin(id) == Origin::Complete
     }
 
     /// With the last copy of a family the content is meant, whatever names agents gave it.

@@ -361,7 +361,11 @@ mod tests {
     use super::*;
 
     fn gauges() -> MirrorGauges {
-        MirrorGauges { pending_files: 3, halted: vec![("root-missing", true), ("trash-full", false)], ..Default::default() }
+        MirrorGauges {
+            pending_files: 3,
+            halted: vec![("root-missing", true), ("trash-full", false)],
+            ..Default::default()
+        }
     }
 
     fn series(text: &str) -> Vec<&str> {

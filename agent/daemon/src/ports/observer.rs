@@ -82,7 +82,9 @@ impl Teller {
             Event::SweepEnded { complete, milliseconds, files } => {
                 tracing::debug!(mirror, complete, milliseconds, files, "compared both sides");
             }
-            Event::WatchOverflow => tracing::warn!(mirror, "events of the file system were lost: looking at everything"),
+            Event::WatchOverflow => {
+                tracing::warn!(mirror, "events of the file system were lost: looking at everything")
+            }
             Event::Hydrated { milliseconds } => tracing::info!(mirror, milliseconds, "hydrated"),
         }
     }

@@ -1,5 +1,6 @@
 //! Commands about what a mirror kept or waits for: conflicts, halts, trash.
 
+use std::cmp::Reverse;
 use std::sync::Arc;
 
 use axum::Json;
@@ -39,7 +40,7 @@ pub async fn conflicts(State(agent): Shared, Query(filter): Query<MirrorFilter>)
             });
         }
     }
-    conflicts.sort_by(|a, b| b.since.cmp(&a.since));
+    conflicts.sort_by_key(|conflict| Reverse(conflict.since));
     Ok(Json(Conflicts { conflicts }))
 }
 
@@ -91,14 +92,7 @@ async fn answer(agent: &Agent, request: &AnswerRequest, verb: Verb) -> Result<An
         };
         let message = told.ok_or_else(stopping)?.map_err(refused)?;
         tracing::info!(mirror = mirror.name(), %reason, %verb, message, "a halt was answered");
-        return Ok(Answered {
-            mirror: mirror.name().to_owned(),
-            reason,
-            verb,
-            message,
-            restored: 0,
-            lost: Vec::new(),
-        });
+        return Ok(Answered { mirror: mirror.name().to_owned(), reason, verb, message, restored: 0, lost: Vec::new() });
     }
     let message = format!("no mirror has a halt \"{}\"", request.halt);
     Err(ErrorBody::new(ErrorCode::NotFound, message, "`gosync sync state` shows the halts and their ids"))
@@ -108,7 +102,8 @@ pub async fn trash_list(State(agent): Shared, Query(filter): Query<TrashFilter>)
     let mut entries = Vec::new();
     for mirror in agent.chosen(filter.name.as_deref())? {
         let items = items(&mirror).await?;
-        let wanted = items.into_iter().filter(|item| filter.under.as_deref().is_none_or(|under| is_at(&item.path, under)));
+        let wanted =
+            items.into_iter().filter(|item| filter.under.as_deref().is_none_or(|under| is_at(&item.path, under)));
         entries.extend(wanted.map(|item| TrashEntry {
             id: format!("{}{OF}{}", mirror.name(), item.item),
             mirror: mirror.name().to_owned(),
@@ -219,7 +214,8 @@ mod tests {
 
     #[test]
     fn a_path_means_its_newest_content_and_all_below_it() {
-        let trash = || vec![item("1/d/a", "d/a", 1), item("2/d/a", "d/a", 2), item("1/d/b", "d/b", 1), item("1/da", "da", 1)];
+        let trash =
+            || vec![item("1/d/a", "d/a", 1), item("2/d/a", "d/a", 2), item("1/d/b", "d/b", 1), item("1/da", "da", 1)];
         assert_eq!(names(chosen("docs", trash(), "d")), ["2/d/a", "1/d/b"]);
         assert_eq!(names(chosen("docs", trash(), "/d/b")), ["1/d/b"]);
         assert_eq!(names(chosen("docs", trash(), "nothing")), [""; 0]);

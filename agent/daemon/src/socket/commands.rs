@@ -7,11 +7,11 @@ use axum::Json;
 use axum::extract::{Query, State};
 use axum::response::{IntoResponse as _, Response};
 use bytes::Bytes;
+use gosync_api::messages::State as AgentState;
 use gosync_api::messages::{
     Acknowledged, ErrorBody, ErrorCode, FlushRequest, Flushed, List, MirrorMade, MirrorName, MirrorRequest,
     ProbeRequest, ProbeResult, Progress, ProvisionRequest, Receipt,
 };
-use gosync_api::messages::State as AgentState;
 use gosync_api::words::Status;
 use gosync_engine::Command;
 use jiff::Timestamp;
@@ -64,9 +64,7 @@ pub async fn probe(State(agent): Shared, Query(request): Query<ProbeRequest>) ->
 
 pub async fn provision(State(agent): Shared, body: Bytes) -> Response {
     match read::<ProvisionRequest>(&body) {
-        Ok(request) => {
-            lines::tell(move |lines| async move { provision::provision(&agent, &request, &lines).await })
-        }
+        Ok(request) => lines::tell(move |lines| async move { provision::provision(&agent, &request, &lines).await }),
         Err(refusal) => refusal.into_response(),
     }
 }
@@ -116,7 +114,8 @@ async fn flush_all(
     for (mirror, receipt) in mirrors.iter().zip(&receipts) {
         let state = agent.mirror_state(mirror).await;
         if !receipt.flushed && state.status == Status::Halted {
-            let halts: Vec<String> = state.halts.iter().map(|halt| format!("{} ({})", halt.reason, halt.message)).collect();
+            let halts: Vec<String> =
+                state.halts.iter().map(|halt| format!("{} ({})", halt.reason, halt.message)).collect();
             halted.push(format!("{}: {}", mirror.name(), halts.join("; ")));
         }
     }

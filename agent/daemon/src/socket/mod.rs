@@ -20,8 +20,8 @@ use axum::routing::{get, post};
 use gosync_api::messages::route;
 use tokio::net::UnixListener;
 
-use self::peer::{Owner, Peer};
 pub use self::lines::Lines;
+use self::peer::{Owner, Peer};
 use crate::agent::Agent;
 
 /// For the owner alone.

@@ -56,11 +56,20 @@ fn admit(peer: Peer, owner: Owner, request: &Request) -> Result<(), ErrorBody> {
     }
     // Who states no version (curl) is taken at its word.
     let Some(header) = request.headers().get(VERSION_HEADER) else { return Ok(()) };
-    let theirs: Hello = header.to_str().unwrap_or_default().parse().map_err(|error: gosync_api::messages::version::NotAHello| {
-        ErrorBody::new(ErrorCode::BadRequest, error.to_string(), "leave the header out, or write what `gosync` writes")
-    })?;
+    let theirs: Hello =
+        header.to_str().unwrap_or_default().parse().map_err(|error: gosync_api::messages::version::NotAHello| {
+            ErrorBody::new(
+                ErrorCode::BadRequest,
+                error.to_string(),
+                "leave the header out, or write what `gosync` writes",
+            )
+        })?;
     agree(&Hello::ours(), &theirs).map(drop).map_err(|error| {
-        ErrorBody::new(ErrorCode::Version, error.to_string(), "`gosync version` and `gosync sync state` show both releases")
+        ErrorBody::new(
+            ErrorCode::Version,
+            error.to_string(),
+            "`gosync version` and `gosync sync state` show both releases",
+        )
     })
 }
 

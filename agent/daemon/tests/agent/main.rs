@@ -8,6 +8,7 @@ mod commands;
 mod ending;
 mod playground;
 mod provisioning;
+mod reloading;
 mod rig;
 mod starting;
 mod syncing;

@@ -94,6 +94,7 @@ impl Rig {
     pub fn config(&self) -> Value {
         json!({
             "data_dir": self.path("data"),
+            "log": {"level": "debug"},
             "metadata": {"type": "sqlite"},
             "s3": {"endpoint": self.url, "bucket": BUCKET, "access_key": KEY, "secret_key": SECRET},
             "syncs": [],

@@ -12,8 +12,10 @@ async fn a_file_goes_to_the_bucket_and_comes_back_changed() {
     agent.in_step("docs").await;
     let (file, stranger) = (rig.path("docs/note.txt"), rig.stranger());
     std::fs::write(&file, "mine").unwrap();
-    until("the object is there", async || stranger.get("files/note.txt").await.filter(|text| text == "mine").ok_or("no"))
-        .await;
+    until("the object is there", async || {
+        stranger.get("files/note.txt").await.filter(|text| text == "mine").ok_or("no")
+    })
+    .await;
     agent.flush().await;
     stranger.put("files/note.txt", "theirs").await;
     has_content(&file, "theirs").await;
@@ -85,8 +87,10 @@ async fn limits_of_the_line_slow_down_and_lose_nothing() {
     let content = "0123456789".repeat(30_000);
     std::fs::write(rig.path("docs/large"), &content).unwrap();
     let stranger = rig.stranger();
-    until("the object is there", async || stranger.get("files/large").await.filter(|text| *text == content).ok_or("no"))
-        .await;
+    until("the object is there", async || {
+        stranger.get("files/large").await.filter(|text| *text == content).ok_or("no")
+    })
+    .await;
     stranger.put("files/down", &content).await;
     has_content(&rig.path("docs/down"), &content).await;
     agent.flush().await;

@@ -90,6 +90,10 @@ pub struct Core {
     pub(super) running_large: usize,
     pub(super) running_bytes: u64,
     pub(super) deletes: Deletes,
+    pub(super) deletes_running: usize,
+    /// Counted since the start, and when the running sweep began.
+    pub(super) deletes_done: u64,
+    pub(super) deletes_done_before: u64,
     /// Deletes that a person approved for the coming sweep.
     pub(super) deletes_approved: bool,
     /// Overwrites that the running full sweep found: they wait for its end, which tells whether all has changed at once.
@@ -123,6 +127,8 @@ pub struct Core {
     pub(super) next_remote_ms: u64,
     pub(super) next_eviction_ms: u64,
     pub(super) failed_sweeps: u32,
+    /// A look at the root failed: it is checked as soon as nothing is under way.
+    pub(super) root_in_doubt: bool,
     /// The first complete sweep has ended; its operations may still run.
     pub(super) swept_once: bool,
     pub(super) hydrated: bool,
@@ -159,6 +165,9 @@ impl Core {
             running_large: 0,
             running_bytes: 0,
             deletes: Deletes::default(),
+            deletes_running: 0,
+            deletes_done: 0,
+            deletes_done_before: 0,
             deletes_approved: false,
             overwrites: Vec::new(),
             overwrites_approved: false,
@@ -183,6 +192,7 @@ impl Core {
             next_remote_ms: now,
             next_eviction_ms: now + TRASH_EVICTION_MS,
             failed_sweeps: 0,
+            root_in_doubt: false,
             swept_once: false,
             hydrated: false,
             started_ms: now,
@@ -311,10 +321,13 @@ impl Core {
         if self.stage != Stage::Running {
             return;
         }
-        if self.halts.keys().any(|reason| is_of_the_root(*reason)) {
+        let halted = self.halts.keys().any(|reason| is_of_the_root(*reason));
+        if halted || self.root_in_doubt {
             // Nothing local may be read or written; the root itself is asked about.
-            if self.running == 0 && self.looks == 0 && self.sweeping.is_none() {
-                self.stage = Stage::Waiting { until_ms: now + self.root_retry_ms() };
+            if self.rests() {
+                let wait = if halted { self.root_retry_ms() } else { 0 };
+                self.stage = Stage::Waiting { until_ms: now + wait };
+                self.root_in_doubt = false;
             }
             self.answer_flushes();
             return;
@@ -349,6 +362,15 @@ impl Core {
             }
         }
         self.answer_flushes();
+    }
+
+    /// Nothing is under way that the journal or the local tree would tell of.
+    fn rests(&self) -> bool {
+        self.running == 0
+            && self.looks == 0
+            && self.sweeping.is_none()
+            && self.settling == 0
+            && self.resolving.is_empty()
     }
 
     pub(super) fn resolve_some(&mut self) {
@@ -397,6 +419,7 @@ impl Core {
         if scope == Scope::Full {
             self.next_scan_ms = now + self.context.config.limits.scan_interval_ms;
         }
+        self.deletes_done_before = self.deletes_done;
         self.effects.push(Effect::Sweep(scope));
     }
 
@@ -415,8 +438,11 @@ impl Core {
             let mut candidates = Vec::with_capacity(due.len());
             for (path, dirty) in due {
                 if dirty.deep {
-                    deep.insert(path);
-                    continue;
+                    deep.insert(path.clone());
+                    // The expansion looks at it once more, but only locally.
+                    if !dirty.head && !dirty.rehash {
+                        continue;
+                    }
                 }
                 self.in_hand.insert(path.clone(), None);
                 candidates.push(Candidate { head: dirty.head, rehash: dirty.rehash, ..Candidate::hinted(path) });
@@ -458,7 +484,8 @@ impl Core {
             return Some(until_ms);
         }
         let flush = self.flushes.iter().map(|flush| flush.deadline_ms).min();
-        if self.stage != Stage::Running || self.halts.keys().any(|reason| is_of_the_root(*reason)) {
+        let halted = self.halts.keys().any(|reason| is_of_the_root(*reason));
+        if self.stage != Stage::Running || halted || self.root_in_doubt {
             return flush;
         }
         let limits = &self.context.config.limits;

@@ -4,10 +4,15 @@ use std::collections::BTreeMap;
 
 use gosync_plan::decide::Action;
 use gosync_plan::guard::too_many_deletes;
-use gosync_plan::{DeleteLimits, GuardVerdict, RelPath};
+use gosync_plan::{DeleteLimits, Generation, GuardVerdict, RelPath};
 use serde::{Deserialize, Serialize};
 
+use crate::ports::state::StateChange;
 use crate::sequences::Task;
+use crate::sweep::Scope;
+
+/// The note that holds the window; what was executed in it is in further ones, see [`Window::note`].
+pub const NOTE_WINDOW: &str = "delete-window";
 
 /// Executed deletes that are remembered by name, for `deny`.
 const EXECUTED_MAX: usize = 10_000;
@@ -21,19 +26,36 @@ pub struct Window {
     pub ancestors: u64,
     /// Counted deletes (moved and approved ones are not).
     pub executed: u64,
+    /// Notes that name the executed ones.
+    #[serde(default)]
+    notes: u32,
+}
+
+impl Window {
+    /// The names of the notes that hold lists of [`Executed`].
+    pub fn notes(&self) -> impl Iterator<Item = String> + use<> {
+        (0..self.notes).map(Self::note)
+    }
+
+    fn note(number: u32) -> String {
+        format!("{NOTE_WINDOW}-{number}")
+    }
 }
 
 /// A delete that was done in the current window.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Executed {
     pub path: RelPath,
-    pub action: Action,
+    /// The object that was deleted; `None`: the file was moved to the trash.
+    pub object: Option<Generation>,
 }
 
 struct Held {
     task: Task,
     /// Not before this, whatever the burst does.
     not_before_ms: u64,
+    /// The sweep that found it last, or during which it was.
+    sweep: u64,
 }
 
 #[derive(Default)]
@@ -45,10 +67,21 @@ pub struct Deletes {
     earliest_ms: u64,
     pub window: Window,
     executed: Vec<Executed>,
+    /// So many of `executed` are in notes already.
+    noted: usize,
+    /// Of a window that is over.
+    notes_to_drop: Vec<String>,
 }
 
 impl Deletes {
-    pub fn hold(&mut self, task: Task, now_ms: u64, not_before_ms: u64) {
+    /// What the last run left.
+    pub fn restore(&mut self, window: Window, executed: Vec<Executed>) {
+        self.window = window;
+        self.noted = executed.len();
+        self.executed = executed;
+    }
+
+    pub fn hold(&mut self, task: Task, now_ms: u64, not_before_ms: u64, sweep: u64) {
         if self.held.is_empty() {
             self.first_ms = now_ms;
             self.earliest_ms = not_before_ms;
@@ -59,12 +92,29 @@ impl Deletes {
         }
         let not_before_ms = known.unwrap_or(not_before_ms);
         self.earliest_ms = self.earliest_ms.min(not_before_ms);
-        self.held.insert(task.operation.path.clone(), Held { task, not_before_ms });
+        self.held.insert(task.operation.path.clone(), Held { task, not_before_ms, sweep });
     }
 
     /// The path is looked at anew: what was planned for it is void. True when something was.
-    pub fn release(&mut self, path: &RelPath) -> bool {
-        self.held.remove(path).is_some()
+    pub fn release(&mut self, path: &RelPath, now_ms: u64) -> bool {
+        let was_held = self.held.remove(path).is_some();
+        if was_held {
+            // Where one is undone, others may be about to.
+            self.last_ms = now_ms;
+        }
+        was_held
+    }
+
+    /// Held ones that this complete sweep would have found and did not: there is something to them that has changed.
+    pub fn not_found_by(&self, sweep: u64, scope: Scope) -> Vec<RelPath> {
+        let covered = |action: &Action| scope == Scope::Full || matches!(action, Action::TrashLocal { .. });
+        let gone = |held: &Held| held.sweep < sweep && covered(&held.task.operation.action);
+        self.held.iter().filter(|(_, held)| gone(held)).map(|(path, _)| path.clone()).collect()
+    }
+
+    /// What is held waits as if it had come now.
+    pub fn begin_burst(&mut self, now_ms: u64) {
+        (self.first_ms, self.last_ms) = (now_ms, now_ms);
     }
 
     pub fn clear(&mut self) {
@@ -96,17 +146,43 @@ impl Deletes {
         Some(burst.max(self.earliest_ms))
     }
 
-    /// Starts a new window when the old one is over.
+    /// Starts a new window when the old one is over, or when nothing was deleted in it yet.
     pub fn roll(&mut self, now_utc_ms: i64, ancestors: u64, window_ms: u64) {
         let age = now_utc_ms.saturating_sub(self.window.began_ms);
-        if !(0..i64::try_from(window_ms).unwrap_or(i64::MAX)).contains(&age) {
+        let over = !(0..i64::try_from(window_ms).unwrap_or(i64::MAX)).contains(&age);
+        if over || self.window.executed == 0 {
             self.begin_window(now_utc_ms, ancestors);
         }
+        // A tree that has grown since may lose more before it is a lot.
+        self.window.ancestors = self.window.ancestors.max(ancestors);
     }
 
     pub fn begin_window(&mut self, now_utc_ms: i64, ancestors: u64) {
-        self.window = Window { began_ms: now_utc_ms, ancestors, executed: 0 };
+        self.forget_executed();
+        self.window = Window { began_ms: now_utc_ms, ancestors, ..Window::default() };
+    }
+
+    fn forget_executed(&mut self) {
+        self.notes_to_drop.extend(self.window.notes());
+        self.window.notes = 0;
         self.executed.clear();
+        self.noted = 0;
+    }
+
+    /// What a restart has to know of all this.
+    pub fn save(&mut self) -> Vec<StateChange> {
+        let mut changes: Vec<StateChange> = self.notes_to_drop.drain(..).map(StateChange::DropNote).collect();
+        if let Some(fresh) = self.executed.get(self.noted..).filter(|fresh| !fresh.is_empty())
+            && let Ok(note) = serde_json::to_string(fresh)
+        {
+            changes.push(StateChange::PutNote(Window::note(self.window.notes), note));
+            self.window.notes += 1;
+            self.noted = self.executed.len();
+        }
+        if let Ok(note) = serde_json::to_string(&self.window) {
+            changes.push(StateChange::PutNote(NOTE_WINDOW.to_owned(), note));
+        }
+        changes
     }
 
     #[must_use]
@@ -125,7 +201,11 @@ impl Deletes {
             if !approved && !held.task.operation.moved {
                 self.window.executed += 1;
                 if self.executed.len() < EXECUTED_MAX {
-                    self.executed.push(Executed { path, action: held.task.operation.action.clone() });
+                    let object = match &held.task.operation.action {
+                        Action::DeleteObject { remote } => Some(remote.clone()),
+                        _ => None,
+                    };
+                    self.executed.push(Executed { path, object });
                 }
             }
             tasks.push(held.task);
@@ -134,8 +214,20 @@ impl Deletes {
         tasks
     }
 
-    /// What was done in this window and can be brought back.
+    /// It was let go and not done after all.
+    pub fn not_done(&mut self, path: &RelPath) {
+        if let Some(at) = self.executed.iter().rposition(|executed| executed.path == *path) {
+            self.executed.remove(at);
+            self.noted -= usize::from(at < self.noted);
+            self.window.executed = self.window.executed.saturating_sub(1);
+        }
+    }
+
+    /// What was done in this window and can be brought back; from now on it doesn't count any more.
     pub fn take_executed(&mut self) -> Vec<Executed> {
-        std::mem::take(&mut self.executed)
+        let executed = std::mem::take(&mut self.executed);
+        self.forget_executed();
+        self.window.executed = 0;
+        executed
     }
 }

@@ -5,7 +5,7 @@ use futures_util::future::{BoxFuture, FutureExt as _};
 use gosync_plan::conflict::is_conflict_copy_of;
 use gosync_plan::{Nonce, RelPath};
 
-use super::deletes::{Executed, Window};
+use super::deletes::{Executed, NOTE_WINDOW, Window};
 use crate::context::Context;
 use crate::handle::{CommandError, Conditions, ConflictCopy, FlushReceipt, Message, TrashItem};
 use crate::look::{Candidate, Failure, Looked, describe, look};
@@ -20,7 +20,6 @@ use crate::walk::{Item, Walk};
 
 /// Rows read at once.
 const PAGE_ROWS: usize = 1_000;
-pub const NOTE_WINDOW: &str = "delete-window";
 pub const NOTE_HYDRATED: &str = "hydrated";
 pub const NOTE_PAUSED: &str = "paused";
 
@@ -126,7 +125,9 @@ async fn totals(context: &Context) -> Result<AncestorTotals, StateError> {
 pub struct Restarted {
     pub recovered: Recovered,
     pub halts: Vec<HaltRow>,
-    pub window: Option<Window>,
+    pub window: Window,
+    /// In the window, for `deny`.
+    pub executed: Vec<Executed>,
     pub paused: bool,
     pub hydrated: bool,
 }
@@ -214,11 +215,17 @@ pub fn run(context: Context, effect: Effect) -> BoxFuture<'static, Event> {
 
 async fn restart(context: &Context) -> Result<Restarted, Failure> {
     let state = &context.ports.state;
-    let window = state.note(NOTE_WINDOW).await?.and_then(|note| serde_json::from_str(&note).ok());
+    let window: Window =
+        state.note(NOTE_WINDOW).await?.and_then(|note| serde_json::from_str(&note).ok()).unwrap_or_default();
+    let mut executed: Vec<Executed> = Vec::new();
+    for name in window.notes() {
+        let noted: Option<Vec<Executed>> = state.note(&name).await?.and_then(|note| serde_json::from_str(&note).ok());
+        executed.extend(noted.unwrap_or_default());
+    }
     let paused = state.note(NOTE_PAUSED).await?.is_some();
     let hydrated = state.note(NOTE_HYDRATED).await?.is_some();
     let halts = state.halts().await?;
-    Ok(Restarted { recovered: recover_local(context).await?, halts, window, paused, hydrated })
+    Ok(Restarted { recovered: recover_local(context).await?, halts, window, executed, paused, hydrated })
 }
 
 /// Files below folders that appeared, and ancestors below folders that went.

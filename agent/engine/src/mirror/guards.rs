@@ -6,7 +6,7 @@ use gosync_plan::{GuardVerdict, HaltReason, RelPath};
 
 use super::Ended;
 use super::core::{Core, Outage, Trouble, is_of_the_root};
-use super::effect::{Effect, NOTE_WINDOW};
+use super::effect::Effect;
 use crate::handle::CommandError;
 use crate::look::{Failure, describe};
 use crate::ports::StoreErrorKind;
@@ -48,6 +48,12 @@ impl Core {
             self.halt(reason, message, count);
             return;
         }
+        if self.halts.contains_key(&HaltReason::TooManyDeletes) && !self.deletes_approved {
+            // Fewer remain, so somebody puts files back: the rest may be about to come, too.
+            self.end_halt(HaltReason::TooManyDeletes);
+            self.deletes.begin_burst(now);
+            return;
+        }
         self.end_halt(HaltReason::TooManyDeletes);
         let tasks = self.deletes.take(now, self.deletes_approved);
         if tasks.is_empty() {
@@ -56,9 +62,8 @@ impl Core {
         if self.deletes.len() == 0 {
             self.deletes_approved = false;
         }
-        if let Ok(note) = serde_json::to_string(&self.deletes.window) {
-            self.effects.push(Effect::Apply(vec![StateChange::PutNote(NOTE_WINDOW.to_owned(), note)]));
-        }
+        let noted = self.deletes.save();
+        self.effects.push(Effect::Apply(noted));
         for task in tasks {
             self.in_hand.insert(task.operation.path.clone(), None);
             self.queue.push_back(task);
@@ -139,6 +144,8 @@ impl Core {
                 self.effects.push(Effect::ForgetAncestors(held));
                 let executed = self.deletes.take_executed();
                 let done = executed.len();
+                let noted = self.deletes.save();
+                self.effects.push(Effect::Apply(noted));
                 if done > 0 {
                     self.effects.push(Effect::BringBack(executed));
                 }

@@ -32,7 +32,7 @@ impl Core {
             Hint::WatchHealthy(healthy) => {
                 if self.watch_healthy != healthy {
                     self.watch_healthy = healthy;
-                    // Whatever happened in between had no event.
+                    // Whatever happened in between had no event. A sweep looks at the root first.
                     self.want_sweep(Scope::Full);
                 }
                 return;
@@ -65,7 +65,7 @@ impl Core {
 
     /// The path is to be looked at, unless somebody has it in hand: then afterwards.
     pub(super) fn mark(&mut self, path: RelPath, dirty: Dirty) {
-        self.deletes.release(&path);
+        self.deletes.release(&path, self.now());
         let quiet_max = self.context.config.limits.quiet_max_ms;
         if let Some(again) = self.in_hand.get_mut(&path) {
             *again = Some(match again {
@@ -99,7 +99,7 @@ impl Core {
         for looked in all {
             match looked {
                 Looked::InStep(path) => {
-                    self.deletes.release(&path);
+                    self.deletes.release(&path, self.now());
                     self.calm(&path);
                     self.let_go(&path);
                 }
@@ -160,13 +160,13 @@ impl Core {
                 && self.context.conditions().delete == Some(false);
             let not_before = if unconditional { now + self.context.config.limits.interval_ms } else { now };
             let again = self.in_hand.remove(&path).flatten();
-            self.deletes.hold(task, now, not_before);
+            self.deletes.hold(task, now, not_before, self.sweeps_begun);
             if let Some(again) = again {
                 self.mark(path, again);
             }
             return;
         }
-        self.deletes.release(&path);
+        self.deletes.release(&path, now);
         if self.sweeping == Some(Scope::Full) && is_overwrite(&task.operation.action) {
             self.overwrites.push(task);
         } else {

@@ -56,6 +56,7 @@ impl Core {
                 continue;
             }
             self.running += 1;
+            self.deletes_running += usize::from(task.operation.action.is_delete());
             if large {
                 self.running_large += 1;
             } else {
@@ -118,6 +119,14 @@ impl Core {
         let now = self.now();
         let wait = self.context.config.limits.displaced_wait_ms;
         self.displaced.extend(self.context.take_displaced().into_iter().map(|entry| (entry, now + wait)));
+        if task.operation.action.is_delete() {
+            self.deletes_running -= 1;
+            match outcome {
+                Outcome::Done { .. } => self.deletes_done += 1,
+                Outcome::Unresolved(..) => {}
+                _ => self.deletes.not_done(&path),
+            }
+        }
         match outcome {
             Outcome::Done { events, look_at } => {
                 self.totals_stale = true;

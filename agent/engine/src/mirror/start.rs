@@ -63,7 +63,7 @@ impl Core {
         self.stage = Stage::Running;
         self.paused |= restarted.paused;
         self.hydrated |= restarted.hydrated;
-        self.deletes.window = restarted.window.unwrap_or_default();
+        self.deletes.restore(restarted.window, restarted.executed);
         for halt in restarted.halts {
             // Those of the root are found again where they still hold.
             if !is_of_the_root(halt.reason) {

@@ -64,19 +64,23 @@ impl Core {
             }
             if matches!(&failure, Failure::Local(error) if error.kind != TreeErrorKind::Killed) {
                 // The walk could not even begin: what stands at the root?
-                self.trouble(&failure);
-                self.check_root();
-                return;
+                self.root_in_doubt = true;
             }
             self.trouble(&failure);
             return;
         }
         self.failed_sweeps = 0;
+        for path in self.deletes.not_found_by(self.sweeps_begun, scope) {
+            self.mark(path, Dirty::at(now).with_head());
+        }
         self.judge_overwrites(overwrites, swept.ancestors);
         self.store_answers();
         self.next_remote_ms = now + interval;
         let min = self.context.config.deletes.min;
+        // Our own deletes were done while it counted: that nothing is left may be their doing.
+        let disturbed = self.deletes_running > 0 || self.deletes_done != self.deletes_done_before;
         match remote_emptied(swept.ancestors, swept.listed, min) {
+            GuardVerdict::Halt(_) if disturbed => self.want_sweep(scope),
             GuardVerdict::Halt(reason) if !self.deletes_approved => {
                 let message =
                     format!("the bucket lists nothing below the prefix, {} files were in step", swept.ancestors);
@@ -96,6 +100,9 @@ impl Core {
             if let GuardVerdict::Halt(reason) = root_emptied(swept.ancestors, swept.ancestors_present, min)
                 && !self.deletes_approved
             {
+                if disturbed {
+                    return self.want_sweep(scope);
+                }
                 let message = format!("none of the {} files that were in step is there", swept.ancestors);
                 self.halt(reason, message, swept.ancestors);
             }

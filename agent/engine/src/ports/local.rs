@@ -6,6 +6,7 @@
 //! more than its name says: what is safe after a crash follows from the order in which the sequences call them.
 
 use std::fmt;
+use std::os::fd::BorrowedFd;
 
 use gosync_plan::Fingerprint;
 use gosync_plan::facts::Special;
@@ -67,7 +68,11 @@ pub trait TreeFile: Send + Sync {
     /// until `release_lease` or drop, and holds up whoever opens the file for writing: keep it for milliseconds.
     fn lease(&self) -> Lease;
     fn release_lease(&self);
-    /// Copies the whole content to `to` (reflink where the file system can).
+    /// The open file itself, where there is one: a copy can share its blocks then.
+    fn descriptor(&self) -> Option<BorrowedFd<'_>> {
+        None
+    }
+    /// Copies the whole content to `to` (shared blocks where the file system can).
     fn copy_to(&self, to: &dyn TreeFile) -> Result<(), TreeError>;
 }
 

@@ -1,10 +1,16 @@
 //! What the engine needs of the world. Each trait has one conformance suite that every implementation passes.
 
 pub mod local;
+#[cfg(feature = "conformance")]
+pub mod local_conformance;
 pub mod metadata;
+#[cfg(feature = "conformance")]
+pub mod metadata_conformance;
 pub mod observer;
 pub mod runtime;
 pub mod state;
+#[cfg(feature = "conformance")]
+pub mod state_conformance;
 pub mod store;
 
 use std::sync::Arc;

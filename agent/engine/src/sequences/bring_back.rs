@@ -1,6 +1,5 @@
 //! `deny` after a halt: what was deleted before the halt comes back from the trash and from bucket versions.
 
-use gosync_plan::decide::Action;
 use gosync_plan::{Generation, RelPath};
 
 use super::place::{Placed, place_new};
@@ -16,11 +15,10 @@ use crate::ports::{TreeError, TreeFile};
 pub async fn bring_back(context: &Context, executed: Vec<Executed>) -> (Vec<RelPath>, Vec<String>) {
     let mut back = Vec::new();
     let mut lost = Vec::new();
-    for Executed { path, action } in executed {
-        let result = match action {
-            Action::DeleteObject { remote } => from_versions(context, &path, &remote).await,
-            Action::TrashLocal { .. } => from_trash(context, &path).await,
-            _ => Ok(true),
+    for Executed { path, object } in executed {
+        let result = match object {
+            Some(object) => from_versions(context, &path, &object).await,
+            None => from_trash(context, &path).await,
         };
         match result {
             Ok(true) => back.push(path),

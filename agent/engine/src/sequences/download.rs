@@ -215,10 +215,14 @@ fn keep_copy(
         Ok(()) => {}
         Err(error) if error.kind == TreeErrorKind::Exists => return Ok(Kept::Again),
         Err(error) if matches!(error.kind, TreeErrorKind::Unsupported | TreeErrorKind::Permission) => {
-            let target = tree.create(copy.as_str(), planned.mode & 0o7777)?;
+            // Whole before it is seen.
+            let private = format!("{}/copy-{}", crate::context::TMP, planned.inode);
+            tree.unlink(&private).ok();
+            let target = tree.create(&private, planned.mode & 0o7777)?;
             file.copy_to(&*target)?;
             target.set_mtime_ns(planned.mtime_ns)?;
             target.sync()?;
+            tree.rename_new(&private, copy.as_str())?;
         }
         Err(error) => return Err(error),
     }

@@ -1,10 +1,6 @@
-use gosync_engine::ports::{Lease, LocalTree, Stat, TreeError, TreeErrorKind, TreeFile, local};
+use gosync_engine::ports::local_conformance;
 
 use super::places::on_each_tree;
-
-/// The suite beside the port.
-#[path = "../../../engine/src/ports/local_conformance.rs"]
-mod local_conformance;
 
 #[test]
 fn a_disk_does_what_every_local_tree_does() {

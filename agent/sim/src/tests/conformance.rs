@@ -1,15 +1,8 @@
 //! The world's doubles against the suites of their ports.
 
-use gosync_engine::ports::{Lease, LocalTree, Stat, TreeError, TreeErrorKind, TreeFile, local, metadata, state};
+use gosync_engine::ports::{local_conformance, metadata_conformance, state_conformance};
 
 use super::{answer_of, tree};
-
-#[path = "../../../engine/src/ports/local_conformance.rs"]
-mod local_conformance;
-#[path = "../../../engine/src/ports/metadata_conformance.rs"]
-mod metadata_conformance;
-#[path = "../../../engine/src/ports/state_conformance.rs"]
-mod state_conformance;
 
 #[test]
 fn the_tree_does_what_every_local_tree_does() {
