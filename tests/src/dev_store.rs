@@ -9,6 +9,7 @@ use crate::stranger::Stranger;
 pub struct DevStore {
     // Before the folder: fields are dropped in this order.
     running: Running,
+    options: Options,
     pub folder: Folder,
     pub address: Address,
 }
@@ -23,10 +24,23 @@ impl DevStore {
         let folder = Folder::new("dev-s3");
         let mut options = Options::new(folder.path().join("data"));
         change(&mut options);
+        Self::run(folder, options).await
+    }
+
+    /// Ends it and starts it again on the same port and data, with other options.
+    pub async fn restart_with(self, change: impl FnOnce(&mut Options)) -> Self {
+        let Self { running, mut options, folder, .. } = self;
+        options.listen = running.addr();
+        running.shutdown().await;
+        change(&mut options);
+        Self::run(folder, options).await
+    }
+
+    async fn run(folder: Folder, options: Options) -> Self {
+        let running = DevS3::start(options.clone()).await.unwrap();
         let (access_key, secret_key) = (options.access_key.clone(), options.secret_key.clone());
-        let running = DevS3::start(options).await.unwrap();
         let address = Address { endpoint: running.url(), access_key, secret_key };
-        Self { running, folder, address }
+        Self { running, options, folder, address }
     }
 
     pub fn faults(&self) -> Faults {

@@ -90,11 +90,7 @@ impl Pair {
     }
 }
 
-fn differs(
-    side: &str,
-    found: &BTreeMap<String, Bytes>,
-    expected: &BTreeMap<String, Bytes>,
-) -> Result<(), String> {
+fn differs(side: &str, found: &BTreeMap<String, Bytes>, expected: &BTreeMap<String, Bytes>) -> Result<(), String> {
     let missing: Vec<_> = expected.keys().filter(|path| !found.contains_key(*path)).take(5).collect();
     let more: Vec<_> = found.keys().filter(|path| !expected.contains_key(*path)).take(5).collect();
     let other = found.iter().filter(|(path, content)| expected.get(*path).is_some_and(|wanted| wanted != *content));

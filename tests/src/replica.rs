@@ -48,8 +48,10 @@ impl Replica {
     /// So many cycles from a remote check to the beginning of the next one, all begun after the call.
     pub async fn cycles(&self, count: usize) {
         let begun = || {
-            let first_page = |query: &str| !query.contains("continuation-token") && query.contains("prefix=docs%2F&")
-                || query.ends_with("prefix=docs%2F");
+            let first_page = |query: &str| {
+                !query.contains("continuation-token") && query.contains("prefix=docs%2F&")
+                    || query.ends_with("prefix=docs%2F")
+            };
             self.proxy.seen().iter().filter(|seen| seen.kind == Kind::List && first_page(&seen.query)).count()
         };
         let before = begun();

@@ -1,518 +1,449 @@
-//! What two filled sides come to, and what is synced at all: unions, conflicts, clashes, ignored and odd names, renames,
-//! the trash.
+//! The first look at two sides that were both filled or edited while nobody watched, and what a tree may hold beside
+//! plain files: ignored ones, links, odd names, moved folders, things in the trash.
 
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::fs;
 use std::os::unix::ffi::OsStrExt as _;
-use std::os::unix::net::UnixListener;
-use std::path::Path;
+use std::os::unix::fs::symlink;
 use std::process::Command;
 
-use aws_sdk_s3::types::{CompletedMultipartUpload, CompletedPart};
 use bytes::Bytes;
-use gosync_tests::agent::{Agent, config, with_mirror};
-use gosync_tests::pair::{MIRROR, Pair, contents, write};
-use gosync_tests::proxy::{Kind, Proxy};
-use gosync_tests::{tree, wait};
+use gosync_tests::agent::{Agent, with_mirror};
+use gosync_tests::pair::{MIRROR, PREFIX, Pair, contents, write};
+use gosync_tests::proxy::Kind;
+use gosync_tests::wait;
 use serde_json::{Value, json};
 
-fn map(files: &[(&str, &str)]) -> BTreeMap<String, Bytes> {
-    files.iter().map(|(path, content)| ((*path).to_owned(), Bytes::from((*content).to_owned()))).collect()
+type Tree = BTreeMap<String, Bytes>;
+
+fn tree<const N: usize>(files: [(&str, &'static str); N]) -> Tree {
+    files.into_iter().map(|(path, content)| (path.to_owned(), content.into())).collect()
 }
 
-/// The copies of a path that a conflict made.
-fn copies_of(found: &BTreeMap<String, Bytes>, stem: &str) -> Vec<String> {
-    let begin = format!("{stem}.conflict-");
-    found.keys().filter(|path| path.starts_with(&begin)).cloned().collect()
+async fn put_all(pair: &Pair, files: &Tree) {
+    for (path, content) in files {
+        pair.bucket.put(&format!("{PREFIX}{path}"), content.clone()).await;
+    }
 }
 
-/// Contents of objects that went through the proxy, the probe's own aside.
-fn transfers(proxy: &Proxy) -> Vec<String> {
-    let content = [Kind::Get, Kind::Put, Kind::Copy, Kind::MultipartCreate];
-    let seen = proxy.seen().into_iter();
-    let own = |key: &str| key.contains("/.gosync/") || key.contains("/.gosync%2F");
-    seen.filter(|seen| content.contains(&seen.kind) && !own(&seen.key)).map(|seen| seen.to_string()).collect()
-}
-
-fn paths(mirror: &Value) -> Vec<(String, String)> {
-    let text = |value: &Value| value.as_str().unwrap().to_owned();
-    let notes = mirror["paths"].as_array().unwrap().iter();
-    notes.map(|note| (text(&note["path"]), text(&note["reason"]))).collect()
-}
-
-// ---- both sides -----------------------------------------------------------------------------------------------------
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_file_edited_on_both_sides_while_the_agent_was_stopped_is_kept_twice_with_one_copy() {
-    let pair = Pair::new().await;
-    write(&pair.root.join("notes/today.txt"), "old");
-    let mut agent = pair.start().await;
-    agent.stop().await;
-    write(&pair.root.join("notes/today.txt"), "mine");
-    pair.bucket.put("docs/notes/today.txt", "theirs").await;
-    agent.restart().await;
-    agent.in_step(MIRROR).await;
-
-    let found = pair.local();
-    let copies = copies_of(&found, "notes/today");
-    assert_eq!((found.len(), copies.len()), (2, 1), "{found:?}");
-    assert_eq!(found["notes/today.txt"], "theirs");
-    assert_eq!(found[&copies[0]], "mine");
-    assert!(copies[0].ends_with(".txt"), "{copies:?}");
-    pair.both_hold(&found).await;
-
-    let told = agent.ask(&["sync", "conflicts"]);
-    assert_eq!(told["conflicts"].as_array().unwrap().len(), 1, "{told:#}");
-    assert_eq!((&told["conflicts"][0]["path"], &told["conflicts"][0]["copy"]), (
-        &json!("notes/today.txt"),
-        &json!(copies[0])
-    ));
-    assert_eq!(agent.mirror(MIRROR)["conflicts"], 1);
-
-    // Resolved by deleting the copy, as one resolves it.
-    fs::remove_file(pair.root.join(&copies[0])).unwrap();
-    pair.both_hold(&map(&[("notes/today.txt", "theirs")])).await;
-    agent.in_step(MIRROR).await;
-    assert_eq!(agent.ask(&["sync", "conflicts"])["conflicts"], json!([]));
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn two_agents_that_edited_one_file_while_stopped_end_with_both_contents_and_one_copy() {
-    let pair = Pair::new().await;
-    let home = pair.home.dir("second");
-    let root = home.join("docs");
-    let second = with_mirror(config(&home, &pair.proxy.address, "bucket"), MIRROR, &root, "/docs");
-    write(&pair.root.join("plan"), "old");
-    let mut one = pair.start().await;
-    let mut two = Agent::start(&home, &second).await;
-    two.in_step(MIRROR).await;
-    assert_eq!(contents(&root), map(&[("plan", "old")]));
-    one.stop().await;
-    two.stop().await;
-    write(&pair.root.join("plan"), "of one");
-    write(&root.join("plan"), "of two");
-    one.restart().await;
-    one.in_step(MIRROR).await;
-    two.restart().await;
-    two.in_step(MIRROR).await;
-
-    wait::until("both folders hold the same two files", async || {
-        let found = (pair.local(), contents(&root));
-        wait::hold(found.0 == found.1 && found.0.len() == 2, format!("{found:?}"))
-    })
-    .await;
-    let found = pair.local();
-    let mut both: Vec<&[u8]> = found.values().map(|content| &content[..]).collect();
-    both.sort_unstable();
-    assert_eq!(both, [b"of one", b"of two"]);
-    assert_eq!(copies_of(&found, "plan").len(), 1);
-    pair.both_hold(&found).await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_first_run_with_both_sides_filled_is_a_union() {
-    let pair = Pair::new().await;
-    for (path, content) in [("only/here", "1"), ("same", "2"), ("other.txt", "of the folder")] {
+fn write_all(pair: &Pair, files: &Tree) {
+    for (path, content) in files {
         write(&pair.root.join(path), content);
     }
-    for (path, content) in [("only/there", "3"), ("same", "2"), ("other.txt", "of the bucket")] {
-        pair.bucket.put(&format!("docs/{path}"), content).await;
-    }
-    let agent = pair.start().await;
-    let found = pair.local();
-    let copies = copies_of(&found, "other");
-    assert_eq!(copies.len(), 1, "{found:?}");
-    let mut expected =
-        map(&[("only/here", "1"), ("only/there", "3"), ("same", "2"), ("other.txt", "of the bucket")]);
-    expected.insert(copies[0].clone(), "of the folder".into());
+}
+
+/// The one conflict copy in a tree.
+fn the_copy(found: &Tree) -> String {
+    let copies: Vec<_> = found.keys().filter(|path| path.contains(".conflict-")).collect();
+    assert_eq!(copies.len(), 1, "{copies:?}");
+    copies[0].clone()
+}
+
+/// Waits until both sides hold `expected` and one conflict copy with the content `loser`; returns the copy's path.
+async fn both_hold_with_copy(pair: &Pair, agent: &Agent, mut expected: Tree, loser: &'static str) -> String {
+    wait::until("a conflict copy", async || {
+        wait::hold(pair.local().len() > expected.len(), format!("{:#}", agent.mirror(MIRROR)))
+    })
+    .await;
+    agent.in_step(MIRROR).await;
+    let copy = the_copy(&pair.local());
+    expected.insert(copy.clone(), loser.into());
     pair.both_hold(&expected).await;
-    assert_eq!(agent.mirror(MIRROR)["status"], "active");
+    copy
+}
+
+/// What the state says of a path that is not simply in step.
+fn note(mirror: &Value, path: &str) -> Option<Value> {
+    let notes = mirror["paths"].as_array().unwrap();
+    notes.iter().find(|note| note["path"] == path && note["state"] == "problem").cloned()
+}
+
+/// Requests for contents of the mirror, either way.
+fn transfers(pair: &Pair) -> Vec<String> {
+    let content = |kind: Kind| kind.writes() || kind == Kind::Get;
+    let seen = pair.proxy.seen().into_iter();
+    let own = |key: &str| key.starts_with("docs/.gosync/");
+    seen.filter(|seen| content(seen.kind) && !own(&seen.key)).map(|seen| seen.to_string()).collect()
+}
+
+// ---- both sides filled --------------------------------------------------------------------------------------------
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_file_edited_on_both_sides_while_nobody_ran_is_kept_twice_with_exactly_one_copy() {
+    let pair = Pair::new().await;
+    write(&pair.root.join("note.txt"), "base");
+    let mut agent = pair.start().await;
+    agent.stop().await;
+    write(&pair.root.join("note.txt"), "from the folder");
+    pair.bucket.put("docs/note.txt", "from the bucket").await;
+    agent.restart().await;
+    let copy = both_hold_with_copy(&pair, &agent, tree([("note.txt", "from the bucket")]), "from the folder").await;
+    assert!(copy.starts_with("note.conflict-") && copy.ends_with(".txt"), "{copy}");
+
+    // Nor does a further start make one.
+    agent.kill();
+    agent.restart().await;
+    agent.in_step(MIRROR).await;
+    assert_eq!(pair.local().len(), 2);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_folders_that_edit_one_file_while_nobody_ran_both_end_with_both_contents() {
+    let pair = Pair::new().await;
+    let other = pair.home.dir("other");
+    let config = with_mirror(pair.config.clone(), "other", &other, "/docs");
+    write(&pair.root.join("note.txt"), "base");
+    let mut agent = Agent::start(pair.home.path(), &config).await;
+    wait::until("the file is in both folders", async || wait::hold(other.join("note.txt").exists(), agent.state()))
+        .await;
+    agent.in_step(MIRROR).await;
+    agent.in_step("other").await;
+    agent.stop().await;
+    write(&pair.root.join("note.txt"), "of the one");
+    write(&other.join("note.txt"), "of the other");
+    agent.restart().await;
+
+    wait::until("both folders and the bucket hold both contents", async || {
+        let (one, two, bucket) = (pair.local(), contents(&other), pair.remote().await);
+        let mut found: Vec<_> = one.values().cloned().collect();
+        found.sort();
+        wait::hold(
+            one == two && one == bucket && found == [Bytes::from("of the one"), Bytes::from("of the other")],
+            format!("{one:?}\n{two:?}\n{bucket:?}"),
+        )
+    })
+    .await;
+    agent.in_step(MIRROR).await;
+    agent.in_step("other").await;
+    the_copy(&pair.local());
+    assert_eq!(pair.local().len(), 2);
+    assert_eq!(pair.local(), contents(&other));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_first_run_with_both_sides_filled_joins_them() {
+    let pair = Pair::new().await;
+    write_all(&pair, &tree([("mine/a", "only here"), ("same", "equal"), ("differs.txt", "of the folder")]));
+    put_all(&pair, &tree([("theirs/b", "only there"), ("same", "equal"), ("differs.txt", "of the bucket")])).await;
+    let agent = pair.start().await;
+    let joined = tree([
+        ("mine/a", "only here"),
+        ("theirs/b", "only there"),
+        ("same", "equal"),
+        ("differs.txt", "of the bucket"),
+    ]);
+    both_hold_with_copy(&pair, &agent, joined, "of the folder").await;
+    assert_eq!(pair.proxy.count(Kind::Delete) + pair.proxy.count(Kind::DeleteMany), deletes_of_the_probe(&pair));
+}
+
+/// The probe of the store's conditions cleans up behind itself.
+fn deletes_of_the_probe(pair: &Pair) -> usize {
+    let seen = pair.proxy.seen().into_iter();
+    seen.filter(|seen| seen.kind == Kind::Delete && seen.key.starts_with("docs/.gosync/")).count()
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn equal_files_are_adopted_without_a_transfer() {
     let pair = Pair::new().await;
-    pair.fill(60, 4);
-    // More than one part: its ETag is no MD5.
-    let large: Vec<u8> = (0..11_000_000_u32).map(|n| (n % 251) as u8).collect();
-    write(&pair.root.join("large"), &large);
+    pair.fill(50, 3);
     write(&pair.root.join("empty"), "");
     let expected = pair.local();
-    for (path, content) in &expected {
-        if path != "large" {
-            pair.bucket.put(&format!("docs/{path}"), content.clone()).await;
-        }
-    }
-    put_in_parts(&pair, "docs/large", large.into()).await;
-    let mut agent = pair.start().await;
-    assert_eq!(transfers(&pair.proxy), [""; 0]);
-    assert_eq!(agent.mirror(MIRROR)["files"], 62);
-
-    // Adopted for good: the next start needs no transfer either, and an edit is one.
-    agent.stop().await;
-    pair.proxy.forget();
-    agent.restart().await;
-    agent.in_step(MIRROR).await;
-    assert_eq!(transfers(&pair.proxy), [""; 0]);
-    write(&pair.root.join("empty"), "no longer");
-    agent.in_step(MIRROR).await;
-    assert_eq!(transfers(&pair.proxy).len(), 1);
-}
-
-async fn put_in_parts(pair: &Pair, key: &str, content: Bytes) {
-    const PART: usize = 5 << 20;
-    let (client, bucket) = (&pair.bucket.client, &pair.bucket.bucket);
-    let upload = client.create_multipart_upload().bucket(bucket).key(key).send().await.unwrap();
-    let upload = upload.upload_id.unwrap();
-    let mut done = CompletedMultipartUpload::builder();
-    for (number, from) in (1..).zip((0..content.len()).step_by(PART)) {
-        let part = content.slice(from..content.len().min(from + PART));
-        let request = client.upload_part().bucket(bucket).key(key).upload_id(&upload).part_number(number);
-        let etag = request.body(part.into()).send().await.unwrap().e_tag.unwrap();
-        done = done.parts(CompletedPart::builder().part_number(number).e_tag(etag).build());
-    }
-    let request = client.complete_multipart_upload().bucket(bucket).key(key).upload_id(upload);
-    request.multipart_upload(done.build()).send().await.unwrap();
-}
-
-// ---- files against folders ------------------------------------------------------------------------------------------
-
-#[tokio::test(flavor = "multi_thread")]
-async fn where_a_file_meets_a_folder_the_folder_keeps_the_name() {
-    let pair = Pair::new().await;
-    write(&pair.root.join("x.txt"), "a file here");
-    pair.bucket.put("docs/x.txt/inside", "a folder there").await;
+    put_all(&pair, &expected).await;
     let agent = pair.start().await;
-    let found = pair.local();
-    assert_eq!(found["x.txt/inside"], "a folder there");
-    let copies = copies_of(&found, "x");
-    assert_eq!((found.len(), copies.len()), (2, 1), "{found:?}");
-    assert_eq!(found[&copies[0]], "a file here");
-    pair.both_hold(&found).await;
-
-    // The same when it happens later, to a file that was in step.
-    write(&pair.root.join("y"), "in step");
+    agent.until(MIRROR, "all are in step", |mirror| mirror["files"] == expected.len()).await;
+    assert_eq!(transfers(&pair), [""; 0]);
+    pair.both_hold(&expected).await;
+    // They were adopted: an edit is an edit of theirs and no conflict.
+    write(&pair.root.join("d0/f0000"), "edited");
+    let mut expected = expected;
+    expected.insert("d0/f0000".to_owned(), "edited".into());
+    pair.both_hold(&expected).await;
     agent.in_step(MIRROR).await;
-    pair.bucket.delete("docs/y").await;
-    pair.bucket.put("docs/y/inside", "a folder now").await;
-    wait::until("the folder has come", async || fs::read(pair.root.join("y/inside")).map(|_| ())).await;
-    agent.in_step(MIRROR).await;
+    assert_eq!(agent.mirror(MIRROR)["conflicts"], 0);
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_object_in_the_place_of_a_folder_is_told_and_left_alone() {
+async fn a_file_that_meets_a_folder_of_its_name_in_the_bucket_becomes_a_conflict_copy() {
     let pair = Pair::new().await;
-    write(&pair.root.join("x/inside"), "a folder here");
-    pair.bucket.put("docs/x", "an object there").await;
-    pair.bucket.put("docs/z", "others go on").await;
+    write(&pair.root.join("a"), "a file");
+    put_all(&pair, &tree([("a/b", "in a folder")])).await;
     let agent = pair.start().await;
-    assert_eq!(pair.local(), map(&[("x/inside", "a folder here"), ("z", "others go on")]));
-    let remote = map(&[("x", "an object there"), ("x/inside", "a folder here"), ("z", "others go on")]);
-    assert_eq!(pair.remote().await, remote);
-    agent
-        .until(MIRROR, "the object is told", |mirror| paths(mirror).iter().any(|(path, _)| path.ends_with('x')))
-        .await;
+    both_hold_with_copy(&pair, &agent, tree([("a/b", "in a folder")]), "a file").await;
 }
 
-// ---- what is synced -------------------------------------------------------------------------------------------------
+/// The bucket can hold both, a file system can't: the object stays where it is and is named.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_object_that_meets_a_folder_of_its_name_is_reported_and_kept() {
+    let pair = Pair::new().await;
+    write(&pair.root.join("a/b"), "in a folder");
+    put_all(&pair, &tree([("a", "an object")])).await;
+    let agent = Agent::start(pair.home.path(), &pair.config).await;
+    wait::until("the folder's file goes up", async || pair.bucket.get("docs/a/b").await.ok_or("absent")).await;
+    agent.until(MIRROR, "the object is reported", |mirror| note(mirror, "a").is_some()).await;
+    agent.in_step(MIRROR).await;
+    assert_eq!(pair.bucket.get("docs/a").await.as_deref(), Some(&b"an object"[..]));
+    assert_eq!(pair.local().get("a/b").map(|content| &content[..]), Some(&b"in a folder"[..]));
+}
+
+// ---- what is left out ---------------------------------------------------------------------------------------------
 
 #[tokio::test(flavor = "multi_thread")]
-async fn ignored_paths_stay_on_their_side() {
+async fn ignored_files_stay_on_their_side() {
     let mut pair = Pair::new().await;
-    pair.config["syncs"][0]["ignore_patterns"] = json!(["*.tmp", "node_modules", "/build/"]);
-    write(&pair.root.join(".gosyncignore"), "secret/\n*.log\n!keep.log\n");
-    write(&pair.root.join("sub/.gosyncignore"), "local-only\n");
-    let ignored = ["a.tmp", "sub/b.tmp", "sub/node_modules/x", "build/out", "secret/key", "x.log", "sub/local-only"];
-    let synced = ["a.txt", "keep.log", "sub/build/out", "local-only"];
-    for path in ignored.iter().chain(&synced) {
-        write(&pair.root.join(path), *path);
+    pair.config["syncs"][0]["ignore_patterns"] = json!(["*.tmp", "build/"]);
+    let kept = tree([
+        ("a.txt", "kept"),
+        ("keep.log", "kept"),
+        ("sub/public", "kept"),
+        ("secret", "kept: the rule is of sub"),
+        (".gosyncignore", "*.log\n!keep.log\n"),
+        ("sub/.gosyncignore", "secret\n"),
+    ]);
+    let mine = ["x.tmp", "sub/x.tmp", "build/out", "old.log", "sub/secret"];
+    write_all(&pair, &kept);
+    for path in mine {
+        write(&pair.root.join(path), "mine");
     }
-    pair.bucket.put("docs/there.tmp", "stays there").await;
-    pair.bucket.put("docs/there.txt", "comes").await;
+    let theirs = tree([("y.tmp", "theirs"), ("build/theirs", "theirs"), ("sub/y.log", "theirs")]);
+    put_all(&pair, &theirs).await;
     let agent = pair.start().await;
-    let remote = pair.remote().await;
-    for path in synced {
-        assert_eq!(remote.get(path).map(|content| &content[..]), Some(path.as_bytes()), "{path}");
-    }
-    for path in ignored {
-        assert!(!remote.contains_key(path), "{path} went up");
-        assert!(pair.root.join(path).exists(), "{path} is gone");
-    }
-    assert!(remote.contains_key(".gosyncignore"), "the rules are an ordinary file");
-    assert!(pair.root.join("there.txt").exists() && !pair.root.join("there.tmp").exists());
-    assert!(remote.contains_key("there.tmp"));
+
+    let mut remote = kept.clone();
+    remote.extend(theirs.clone());
+    let mut local = kept;
+    local.extend(mine.map(|path| (path.to_owned(), "mine".into())));
+    let hold = async || {
+        wait::until("each side holds its own", async || {
+            wait::hold(pair.local() == local && pair.remote().await == remote, format!("{:?}", pair.local()))
+        })
+        .await;
+    };
+    hold().await;
+    // Nor when they change while it watches.
+    write(&pair.root.join("x.tmp"), "mine");
+    write(&pair.root.join("new.log"), "mine");
+    fs::remove_file(pair.root.join("new.log")).unwrap();
+    agent.in_step(MIRROR).await;
+    hold().await;
     assert_eq!(agent.mirror(MIRROR)["status"], "active");
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_synced_file_that_becomes_ignored_is_deleted_nowhere() {
+async fn a_synced_file_that_becomes_ignored_stays_in_the_bucket_when_it_is_deleted_here() {
     let pair = Pair::new().await;
-    write(&pair.root.join("draft.doc"), "text");
-    write(&pair.root.join("final"), "text");
+    write_all(&pair, &tree([("a.log", "was synced"), ("b.txt", "is synced")]));
     let agent = pair.start().await;
-    write(&pair.root.join(".gosyncignore"), "*.doc\n");
+    write(&pair.root.join(".gosyncignore"), "*.log\n");
+    wait::until("the rule goes up", async || pair.bucket.get("docs/.gosyncignore").await.ok_or("absent")).await;
     agent.in_step(MIRROR).await;
-    wait::until("it is no longer counted", async || {
-        let files = agent.mirror(MIRROR)["files"].clone();
-        wait::hold(files == 2, files)
+    fs::remove_file(pair.root.join("a.log")).unwrap();
+    fs::remove_file(pair.root.join("b.txt")).unwrap();
+    wait::until("the other's delete goes up", async || {
+        wait::hold(pair.bucket.head("docs/b.txt").await.is_none(), "still there")
     })
     .await;
-    assert!(pair.root.join("draft.doc").exists());
-    assert!(pair.remote().await.contains_key("draft.doc"));
-    // What happens to it now stays where it happens.
-    fs::remove_file(pair.root.join("draft.doc")).unwrap();
     agent.in_step(MIRROR).await;
-    assert!(pair.remote().await.contains_key("draft.doc"));
-    // Without the rule it is a file of the bucket like any other.
-    fs::remove_file(pair.root.join(".gosyncignore")).unwrap();
-    pair.both_hold(&map(&[("draft.doc", "text"), ("final", "text")])).await;
+    assert!(pair.bucket.head("docs/a.log").await.is_some());
+    assert!(!pair.root.join("a.log").exists());
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_renamed_folder_is_no_burst_of_deletes() {
+async fn links_and_pipes_are_skipped_and_reported_and_never_followed() {
     let pair = Pair::new().await;
-    for number in 0..60 {
-        write(&pair.root.join(format!("old/deep/{number}")), format!("content {number}"));
-    }
-    let agent = pair.start().await;
-    fs::rename(pair.root.join("old"), pair.root.join("new")).unwrap();
-    let expected: BTreeMap<String, Bytes> =
-        (0..60).map(|number| (format!("new/deep/{number}"), format!("content {number}").into())).collect();
-    pair.both_hold(&expected).await;
+    let outside = pair.home.dir("outside");
+    write(&outside.join("private"), "stays outside");
+    write(&pair.root.join("file"), "plain");
+    symlink("file", pair.root.join("to-file")).unwrap();
+    symlink(&outside, pair.root.join("to-folder")).unwrap();
+    symlink("nowhere", pair.root.join("dangling")).unwrap();
+    assert!(Command::new("mkfifo").arg(pair.root.join("pipe")).status().unwrap().success());
+    // The bucket would have something written through a link, and over one.
+    put_all(&pair, &tree([("to-folder/planted", "from the bucket"), ("to-file", "from the bucket")])).await;
+    let agent = Agent::start(pair.home.path(), &pair.config).await;
+    wait::until("the plain file goes up", async || pair.bucket.get("docs/file").await.ok_or("absent")).await;
+    agent
+        .until(MIRROR, "all four are reported", |mirror| {
+            ["to-file", "to-folder", "dangling", "pipe"].iter().all(|path| note(mirror, path).is_some())
+        })
+        .await;
     agent.in_step(MIRROR).await;
-    assert!(!agent.process().log().contains("halted"), "{}", agent.process().tail());
+    assert_eq!(contents(&outside), tree([("private", "stays outside")]));
+    assert_eq!(fs::read_link(pair.root.join("to-file")).unwrap().to_str(), Some("file"));
+    assert_eq!(fs::read(pair.root.join("file")).unwrap(), b"plain");
+    let remote = tree([("file", "plain"), ("to-folder/planted", "from the bucket"), ("to-file", "from the bucket")]);
+    assert_eq!(pair.remote().await, remote);
 }
 
+// ---- names --------------------------------------------------------------------------------------------------------
+
 #[tokio::test(flavor = "multi_thread")]
-async fn a_folder_renamed_while_the_agent_was_stopped_is_no_burst_of_deletes() {
+async fn any_legal_name_goes_both_ways() {
+    let longest = format!("{}.txt", "x".repeat(251));
+    let names = |side: &str| {
+        let longest = format!("{side}{}", &longest[side.len()..]);
+        let names = ["new\nline", "caf\u{e9}", "cafe\u{301}", "Case", "case", "a b+c&d=%2F", "quote'\"\\", "~", "*?"];
+        let names = names.into_iter().map(str::to_owned).chain([longest]);
+        names.map(|name| (format!("{side}/{name}"), Bytes::from(name))).collect::<Tree>()
+    };
     let pair = Pair::new().await;
-    for number in 0..60 {
-        write(&pair.root.join(format!("old/{number}")), format!("content {number}"));
-    }
-    write(&pair.root.join("beside"), "stays");
+    write_all(&pair, &names("here"));
+    put_all(&pair, &names("there")).await;
     let mut agent = pair.start().await;
-    agent.stop().await;
-    fs::rename(pair.root.join("old"), pair.root.join("new")).unwrap();
-    agent.restart().await;
-    let expected = pair.local();
+    let mut expected = names("here");
+    expected.extend(names("there"));
     pair.both_hold(&expected).await;
-    agent.in_step(MIRROR).await;
-    assert!(!agent.process().log().contains("halted"), "{}", agent.process().tail());
+
+    // The longest name leaves no room for what a conflict copy adds.
+    agent.stop().await;
+    let path = expected.keys().find(|path| path.len() > 250).unwrap().clone();
+    write(&pair.root.join(&path), "edited here");
+    pair.bucket.put(&format!("{PREFIX}{path}"), "edited there").await;
+    agent.restart().await;
+    expected.insert(path, "edited there".into());
+    both_hold_with_copy(&pair, &agent, expected, "edited here").await;
+    assert_eq!(agent.mirror(MIRROR)["problems"], 0);
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn links_and_special_files_are_told_and_left_alone() {
+async fn a_local_name_that_no_key_can_spell_is_reported_and_blocks_nobody() {
     let pair = Pair::new().await;
-    write(&pair.home.path().join("outside/secret"), "not yours");
+    let odd = pair.root.join(OsStr::from_bytes(b"latin-\xe9"));
+    fs::write(&odd, "not UTF-8").unwrap();
     write(&pair.root.join("plain"), "goes up");
-    std::os::unix::fs::symlink(pair.home.path().join("outside"), pair.root.join("link")).unwrap();
-    std::os::unix::fs::symlink("plain", pair.root.join("to-plain")).unwrap();
-    std::os::unix::fs::symlink("nowhere", pair.root.join("dangling")).unwrap();
-    assert!(Command::new("mkfifo").arg(pair.root.join("fifo")).status().unwrap().success());
-    let _socket = UnixListener::bind(pair.root.join("socket")).unwrap();
-    // Below a link an object has no place: it must not be written through it.
-    pair.bucket.put("docs/link/from-the-bucket", "x").await;
-    let agent = pair.start_with_problems().await;
+    let agent = pair.start().await;
+    agent.until(MIRROR, "it is reported", |mirror| note(mirror, "latin-\u{fffd}").is_some()).await;
+    assert_eq!(pair.remote().await, tree([("plain", "goes up")]));
+    assert_eq!(fs::read(&odd).unwrap(), b"not UTF-8");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn keys_that_no_file_can_have_are_left_alone_and_nothing_leaves_the_root() {
+    let pair = Pair::new().await;
+    let long = "y".repeat(256);
+    let odd = ["a//b", "../x", "/abs", "dir/./x", "dir/../../y", "..", ".", &long, "deep/../z"];
+    let odd: Tree = odd.into_iter().map(|path| (path.to_owned(), "odd".into())).collect();
+    let mut expected = tree([("a/b", "plain"), ("dir/x", "plain"), ("x", "plain"), ("dir2/y", "plain")]);
+    put_all(&pair, &odd).await;
+    put_all(&pair, &expected).await;
+    // Ours by name, somebody else's by content.
+    pair.bucket.put("docs/.gosync/marker", "forged").await;
+    let neighbours = || {
+        let mut names: Vec<_> =
+            fs::read_dir(pair.home.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+        names.sort();
+        names
+    };
+    let agent = Agent::start(pair.home.path(), &pair.config).await;
+    let before = neighbours();
     agent
-        .until(MIRROR, "each is told", |mirror| {
-            let told = paths(mirror);
-            ["link", "to-plain", "dangling", "fifo", "socket"]
-                .iter()
-                .all(|name| told.iter().any(|(path, _)| path == name))
+        .until(MIRROR, "the odd keys are reported and the others are here", |mirror| {
+            // Named by their keys: they have no path.
+            odd.keys().all(|path| note(mirror, &format!("{PREFIX}{path}")).is_some()) && pair.local() == expected
         })
         .await;
-    wait::until("the plain one goes up", async || pair.bucket.get("docs/plain").await.ok_or("absent")).await;
-    let remote = pair.remote().await;
-    assert_eq!(remote.keys().collect::<Vec<_>>(), ["link/from-the-bucket", "plain"]);
-    let outside: Vec<String> = tree::names(&pair.home.path().join("outside"));
-    assert_eq!(outside, ["secret"], "written through a link");
-    assert!(fs::symlink_metadata(pair.root.join("link")).unwrap().is_symlink());
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn every_legal_name_is_synced_both_ways() {
-    let pair = Pair::new().await;
-    let long = "n".repeat(255);
-    let umlaut_long = "ü".repeat(127);
-    let names = [
-        "new\nline",
-        "tab\there",
-        "caf\u{e9}",
-        "cafe\u{301}",
-        "Case",
-        "case",
-        "CASE",
-        " leading and trailing ",
-        "100%",
-        "%2F",
-        "plus+and&amp;",
-        "quote'\"<>|?*:",
-        "back\\slash",
-        "...",
-        "..dots",
-        "-dash",
-        "~",
-        "\u{1f600}",
-        "\u{fffd}",
-        &long,
-        &umlaut_long,
-        "foo-1",
-        "foo.txt",
-        "foo/x",
-        "foo0",
-        "sub.conflict-like/name.conflict-",
-    ];
-    let mut expected = BTreeMap::new();
-    for (number, name) in names.iter().enumerate() {
-        // Every other one begins in the bucket.
-        let content = format!("content {number}");
-        if number % 2 == 0 {
-            write(&pair.root.join(name), &content);
-        } else {
-            pair.bucket.put(&format!("docs/{name}"), content.clone()).await;
-        }
-        expected.insert((*name).to_owned(), Bytes::from(content));
-    }
-    let agent = pair.start().await;
-    pair.both_hold(&expected).await;
-    // And edits and deletes of them, on the side they came from and on the other one.
-    for (number, name) in names.iter().enumerate() {
-        let content = format!("edited {number}");
-        match number % 4 {
-            0 => write(&pair.root.join(name), &content),
-            1 => {
-                pair.bucket.put(&format!("docs/{name}"), content.clone()).await;
-            }
-            2 => {
-                pair.bucket.delete(&format!("docs/{name}")).await;
-                expected.remove(*name);
-                continue;
-            }
-            _ => {
-                fs::remove_file(pair.root.join(name)).unwrap();
-                expected.remove(*name);
-                continue;
-            }
-        }
-        expected.insert((*name).to_owned(), content.into());
-    }
-    pair.both_hold(&expected).await;
     agent.in_step(MIRROR).await;
-}
 
-#[tokio::test(flavor = "multi_thread")]
-async fn keys_that_no_file_can_have_are_told_and_left_alone() {
-    let pair = Pair::new().await;
-    let too_long = format!("docs/{}", "n".repeat(256));
-    let odd = [
-        "docs/a//b",
-        "docs//abs",
-        "docs/../outside",
-        "docs/x/../../outside",
-        "docs/./y",
-        "docs/z/.",
-        "docs/w/..",
-        "docs/folder/",
-        too_long.as_str(),
-    ];
-    for key in odd {
-        pair.bucket.put(key, "odd").await;
-    }
-    pair.bucket.put("docs/both", "an object").await;
-    pair.bucket.put("docs/both/inside", "below it").await;
-    // A prefix that only begins alike is somebody else's.
-    pair.bucket.put("docs2/other", "not ours").await;
-    pair.bucket.put("docs", "not ours").await;
-    // Names of ours are never synced.
-    pair.bucket.put("docs/.gosync/marker", "forged").await;
-    pair.bucket.put("docs/.gosync/trash/x", "forged").await;
-    pair.bucket.put("docs/plain", "comes").await;
-    write(&pair.root.join("here"), "goes");
-    let before = names_around(&pair);
-
-    let agent = pair.start_with_problems().await;
-    wait::until("what is plain comes and goes", async || {
-        let gone = pair.bucket.get("docs/here").await.is_some();
-        let found = pair.local();
-        let wanted = map(&[("both/inside", "below it"), ("here", "goes"), ("plain", "comes")]);
-        wait::hold(found == wanted && gone, format!("{found:?}\n{}", agent.process().tail()))
+    // Others go on, both ways, and a restart changes nothing.
+    write(&pair.root.join("a/b"), "edited");
+    pair.bucket.put("docs/new", "new").await;
+    expected.extend(tree([("a/b", "edited"), ("new", "new")]));
+    let remote = || expected.clone().into_iter().chain(odd.clone()).collect::<Tree>();
+    wait::until("both sides follow", async || {
+        wait::hold(pair.local() == expected && pair.remote().await == remote(), format!("{:?}", pair.local()))
     })
     .await;
-    agent
-        .until(MIRROR, "each is told", |mirror| {
-            let told = paths(mirror);
-            // `folder/` is what tools make for an empty folder: left alone, and no trouble.
-            let mut wanted: Vec<&str> = odd.iter().filter(|key| !key.ends_with("folder/")).copied().collect();
-            wanted.push("both");
-            wanted.iter().all(|key| {
-                let path = key.strip_prefix("docs/").unwrap();
-                told.iter().any(|(told, _)| told == key || told == path)
-            })
+    assert_eq!(neighbours(), before);
+    assert!(!pair.home.path().join("x").exists() && !pair.home.path().join("y").exists());
+    let marker = fs::read(pair.root.join(".gosync/marker")).unwrap();
+    assert_ne!(marker, b"forged");
+}
+
+// ---- moved, trashed, in conflict ----------------------------------------------------------------------------------
+
+#[tokio::test(flavor = "multi_thread")]
+async fn renaming_the_folder_of_most_files_is_no_burst_of_deletes() {
+    for running in [true, false] {
+        let pair = Pair::new().await;
+        pair.fill(100, 1);
+        write(&pair.root.join("stays"), "here");
+        let moved: Tree =
+            pair.local().into_iter().map(|(path, content)| (path.replace("d0/", "moved/"), content)).collect();
+        let mut agent = pair.start().await;
+        if !running {
+            agent.stop().await;
+        }
+        fs::rename(pair.root.join("d0"), pair.root.join("moved")).unwrap();
+        if !running {
+            agent.restart().await;
+        }
+        wait::until("both sides hold the moved files", async || {
+            let mirror = agent.mirror(MIRROR);
+            assert_eq!(mirror["halts"], json!([]), "{mirror:#}");
+            wait::hold(pair.local() == moved && pair.remote().await == moved, mirror)
         })
         .await;
-    for key in odd {
-        assert_eq!(pair.bucket.get(key).await.as_deref(), Some(&b"odd"[..]), "{key}");
+        agent.in_step(MIRROR).await;
     }
-    assert_eq!(names_around(&pair), before, "something was made outside the root");
-    let marker: Value = serde_json::from_slice(&fs::read(pair.root.join(".gosync/marker")).unwrap()).unwrap();
-    assert!(marker["uuid"].is_string());
-    assert!(!pair.root.join(".gosync/trash/x").exists());
-
-    // They don't block others later on either.
-    pair.bucket.put("docs/later", "comes too").await;
-    wait::until("later ones come", async || fs::read(pair.root.join("later")).map(|_| ())).await;
-}
-
-fn names_around(pair: &Pair) -> Vec<String> {
-    let names = fs::read_dir(pair.home.path()).unwrap();
-    let ours = |name: &String| !["data", "config.yaml", "agent.log"].contains(&name.as_str());
-    let mut names: Vec<String> =
-        names.map(|entry| entry.unwrap().file_name().into_string().unwrap()).filter(ours).collect();
-    names.sort();
-    names
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn local_names_that_no_key_can_have_are_told_and_left_alone() {
+async fn what_the_bucket_deleted_is_listed_in_the_trash_and_comes_back_when_it_is_restored() {
     let pair = Pair::new().await;
-    let bytes = pair.root.join(OsStr::from_bytes(b"latin-\xe9"));
-    fs::write(&bytes, "not UTF-8").unwrap();
-    let deep = pair.root.join(vec!["d".repeat(200); 6].join("/"));
-    write(&deep.join("file"), "a key of more than 1,024 bytes");
-    write(&pair.root.join("plain"), "goes up");
-    let agent = pair.start_with_problems().await;
-    wait::until("the plain one goes up", async || pair.bucket.get("docs/plain").await.ok_or("absent")).await;
-    agent.until(MIRROR, "both are told", |mirror| mirror["problems"].as_u64() == Some(2)).await;
-    assert_eq!(pair.remote().await.len(), 1);
-    assert!(Path::new(&bytes).exists() && deep.join("file").exists());
-}
-
-// ---- the trash ------------------------------------------------------------------------------------------------------
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_file_deleted_in_the_bucket_is_in_the_trash_and_comes_back_by_restore() {
-    let pair = Pair::new().await;
-    write(&pair.root.join("sub/dear"), "precious");
-    write(&pair.root.join("sub/other"), "stays");
+    let files = tree([("a/one", "1"), ("a/two", "2"), ("b", "3"), ("c", "4")]);
+    write_all(&pair, &files);
     let agent = pair.start().await;
-    pair.bucket.delete("docs/sub/dear").await;
-    pair.both_hold(&map(&[("sub/other", "stays")])).await;
-    let list = agent.ask(&["sync", "trash", "list", MIRROR]);
-    let entries = list["entries"].as_array().unwrap();
-    assert_eq!(entries.len(), 1, "{list:#}");
-    assert_eq!((&entries[0]["path"], &entries[0]["bytes"]), (&json!("sub/dear"), &json!(8)));
+    pair.both_hold(&files).await;
+    for path in ["a/one", "a/two", "b"] {
+        pair.bucket.delete(&format!("{PREFIX}{path}")).await;
+    }
+    pair.both_hold(&tree([("c", "4")])).await;
+    let list = |more: &[&str]| {
+        let entries = agent.ask(&[&["sync", "trash", "list"], more].concat())["entries"].as_array().unwrap().clone();
+        let mut entries: Vec<_> = entries
+            .iter()
+            .map(|entry| (entry["path"].as_str().unwrap().to_owned(), entry["id"].as_str().unwrap().to_owned()))
+            .collect();
+        entries.sort();
+        entries
+    };
+    let all = list(&[]);
+    assert_eq!(all.iter().map(|(path, _)| path.as_str()).collect::<Vec<_>>(), ["a/one", "a/two", "b"]);
+    assert_eq!(list(&["--under", "a"]).len(), 2);
 
-    agent.ask(&["sync", "trash", "restore", entries[0]["id"].as_str().unwrap()]);
-    pair.both_hold(&map(&[("sub/dear", "precious"), ("sub/other", "stays")])).await;
+    // By id, then a folder by its path.
+    let restored = agent.ask(&["sync", "trash", "restore", &all[2].1]);
+    assert_eq!((restored["restored"][0]["to"].as_str(), &restored["failed"]), (Some("b"), &json!([])));
+    pair.both_hold(&tree([("b", "3"), ("c", "4")])).await;
+    // A new file has the name by now: the old one comes back beside it.
+    write(&pair.root.join("a/one"), "new");
+    let restored = agent.ask(&["sync", "trash", "restore", "a"]);
+    assert_eq!(restored["restored"].as_array().unwrap().len(), 2, "{restored:#}");
+    let mut expected = tree([("a/one", "new"), ("a/two", "2"), ("b", "3"), ("c", "4")]);
+    let beside = restored["restored"].as_array().unwrap().iter().find(|one| one["path"] == "a/one").unwrap();
+    expected.insert(beside["to"].as_str().unwrap().to_owned(), "1".into());
+    assert_eq!(expected.len(), 5);
+    pair.both_hold(&expected).await;
+    assert_eq!(list(&[]), []);
     agent.in_step(MIRROR).await;
+}
 
-    // By path, and beside what has taken its place meanwhile.
-    pair.bucket.delete("docs/sub/dear").await;
-    pair.both_hold(&map(&[("sub/other", "stays")])).await;
-    write(&pair.root.join("sub/dear"), "another one");
-    let restored = agent.ask(&["sync", "trash", "restore", "sub/dear"]);
-    let to = restored["restored"][0]["to"].as_str().unwrap();
-    assert_ne!(to, "sub/dear", "{restored:#}");
-    pair.both_hold(&map(&[("sub/dear", "another one"), (to, "precious"), ("sub/other", "stays")])).await;
+#[tokio::test(flavor = "multi_thread")]
+async fn conflicts_are_listed_until_somebody_settles_them() {
+    let pair = Pair::new().await;
+    write(&pair.root.join("sub/note"), "of the folder");
+    put_all(&pair, &tree([("sub/note", "of the bucket")])).await;
+    let agent = pair.start().await;
+    let copy = both_hold_with_copy(&pair, &agent, tree([("sub/note", "of the bucket")]), "of the folder").await;
+    let conflicts = || agent.ask(&["sync", "conflicts", MIRROR])["conflicts"].as_array().unwrap().clone();
+    let listed = conflicts();
+    assert_eq!(listed.len(), 1, "{listed:?}");
+    assert_eq!((&listed[0]["path"], &listed[0]["copy"]), (&json!("sub/note"), &json!(copy)));
+    assert_eq!(agent.mirror(MIRROR)["conflicts"], 1);
+
+    fs::rename(pair.root.join(&copy), pair.root.join("sub/note")).unwrap();
+    pair.both_hold(&tree([("sub/note", "of the folder")])).await;
+    wait::until("it is listed no more", async || wait::hold(conflicts().is_empty(), format!("{:?}", conflicts())))
+        .await;
+    agent.in_step(MIRROR).await;
 }

@@ -456,10 +456,11 @@ async fn a_deleted_bucket_takes_no_file_not_even_when_it_is_made_again_empty() {
     let (pair, agent, expected) = filled().await;
     pair.bucket.delete_bucket().await;
     agent.until(MIRROR, "halted or in error", |mirror| mirror["status"] != "active").await;
-    agent.until(MIRROR, "the bucket is missed", |mirror| {
-        mirror["errors"].as_array().unwrap().iter().any(|error| error["class"] == "bucket")
-    })
-    .await;
+    agent
+        .until(MIRROR, "the bucket is missed", |mirror| {
+            mirror["errors"].as_array().unwrap().iter().any(|error| error["class"] == "bucket")
+        })
+        .await;
     assert_eq!(pair.local(), expected);
     pair.bucket.create_bucket().await;
     let halt = agent.halted(MIRROR, &["remote-emptied"]).await;
@@ -560,6 +561,30 @@ async fn many_deletes_that_are_approved_are_done() {
     expected.retain(|path, _| path[path.len() - 4..].parse::<usize>().unwrap() >= 125);
     pair.both_hold(&expected).await;
     assert_eq!(agent.mirror(MIRROR)["status"], "active");
+}
+
+/// However many files it holds, and whichever way the rename is noticed: by events, or by a scan after a start.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_renamed_folder_is_no_burst_of_deletes() {
+    let mut pair = Pair::new().await;
+    pair.config["sync"]["max_deletes"] = json!({"percent": 10, "files": 25, "min": 20});
+    for number in 0..FILES * 2 {
+        write(&pair.root.join(format!("old/deep/{number}")), format!("content {number}"));
+    }
+    let mut agent = pair.start().await;
+    let rename = |from: &str, to: &str| {
+        fs::rename(pair.root.join(from), pair.root.join(to)).unwrap();
+        pair.local()
+    };
+    let expected = rename("old", "new");
+    pair.both_hold(&expected).await;
+    agent.in_step(MIRROR).await;
+    agent.stop().await;
+    let expected = rename("new", "newer");
+    agent.restart().await;
+    pair.both_hold(&expected).await;
+    agent.in_step(MIRROR).await;
+    assert!(!agent.process().log().contains("halted"), "{}", agent.process().log());
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -3,11 +3,15 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod conformance_store;
+mod dev;
 mod first_runs;
 mod guards;
 mod house;
 mod kills;
 mod open_files;
+mod outside;
+mod provision;
 mod rig;
+mod semantics;
 mod strangers;
 mod two_way;

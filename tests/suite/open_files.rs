@@ -66,8 +66,7 @@ impl Scene {
     async fn keeps(&self, contents: &[&[u8]]) {
         in_step(&self.left, &self.right, &self.bucket, Compare::Content).await;
         for root in [&self.left.root, &self.right.root] {
-            let found: Vec<Vec<u8>> =
-                tree::names(root).iter().map(|name| fs::read(root.join(name)).unwrap()).collect();
+            let found: Vec<Vec<u8>> = tree::names(root).iter().map(|name| fs::read(root.join(name)).unwrap()).collect();
             for content in contents {
                 let there = found.iter().any(|found| found == content);
                 assert!(there, "{} lacks {:?}", root.display(), String::from_utf8_lossy(content));

@@ -1,0 +1,95 @@
+//! Taking over a large bucket into the metadata by its listing alone.
+
+use std::fs;
+
+use futures_util::StreamExt as _;
+use gosync_tests::agent::Agent;
+use gosync_tests::pair::{MIRROR, PREFIX, Pair, write};
+use gosync_tests::proxy::Kind;
+use gosync_tests::replica::LONG;
+use gosync_tests::wait;
+use serde_json::json;
+
+/// 100,000 would be nearer to a large bucket, but filling the store with them takes minutes on two busy cores: about a
+/// thousand a second go in.
+const KEYS: usize = 20_000;
+const PARALLEL: usize = 32;
+/// Of a debug build, which needs about 45 MiB for the provision and 75 MiB for the adoption.
+const PEAK_BYTES_MAX: u64 = 100 << 20;
+
+fn path(number: usize) -> String {
+    format!("folder-{:03}/a-file-with-quite-a-name-{number:06}.txt", number % 200)
+}
+
+fn content(number: usize) -> String {
+    format!("content of file {number}\n")
+}
+
+/// The most memory that a process ever had.
+fn peak_bytes(process: u32) -> u64 {
+    let status = fs::read_to_string(format!("/proc/{process}/status")).unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
+    line.trim().trim_end_matches(" kB").parse::<u64>().unwrap() << 10
+}
+
+/// Requests for contents, or that change something; the probe of the store's conditions aside.
+fn transfers(pair: &Pair) -> Vec<String> {
+    let seen = pair.proxy.seen().into_iter();
+    let counts = |kind: Kind| kind.writes() || kind == Kind::Get;
+    seen.filter(|seen| counts(seen.kind) && !seen.key.starts_with("docs/.gosync/"))
+        .map(|seen| seen.to_string())
+        .collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn many_keys_are_taken_over_by_listing_alone_and_equal_files_are_adopted_without_a_transfer() {
+    let pair = Pair::new().await;
+    let puts = (0..KEYS).map(|number| {
+        let bucket = &pair.bucket;
+        async move { bucket.put(&format!("{PREFIX}{}", path(number)), content(number)).await }
+    });
+    futures_util::stream::iter(puts).buffer_unordered(PARALLEL).for_each(async |_| {}).await;
+    pair.bucket.put("docs/odd//key", "reported").await;
+
+    let mut config = pair.config.clone();
+    config["syncs"] = json!([]);
+    let mut agent = Agent::start(pair.home.path(), &config).await;
+    let counted = agent.ask(&["sync", "provision", "/docs", "--dry-run"]);
+    assert_eq!((&counted["keys"], &counted["added"]), (&json!(KEYS + 1), &json!(KEYS)));
+    // A dry run took nothing over.
+    let taken = agent.ask(&["sync", "provision", "/docs"]);
+    assert_eq!((&taken["keys"], &taken["added"]), (&json!(KEYS + 1), &json!(KEYS)));
+    assert_eq!(taken["odd_keys"], 1);
+    assert_eq!(taken["odd_first"][0]["key"], "docs/odd//key");
+    // A second one finds them all.
+    let again = agent.ask(&["sync", "provision", "/docs"]);
+    assert_eq!((&again["added"], &again["updated"]), (&json!(0), &json!(0)));
+    assert_eq!(transfers(&pair), [""; 0]);
+    assert_eq!(pair.proxy.count(Kind::Head), 0);
+    let peak = peak_bytes(agent.process().id());
+    assert!(peak < PEAK_BYTES_MAX, "{} MiB at the peak", peak >> 20);
+    agent.stop().await;
+
+    for number in 0..KEYS {
+        write(&pair.root.join(path(number)), content(number));
+    }
+    let agent = Agent::start(pair.home.path(), &pair.config).await;
+    wait::until_within(LONG, "all files are adopted", async || {
+        let mirror = agent.mirror(MIRROR);
+        wait::hold(mirror["files"] == KEYS && mirror["phase"] == "idle", mirror)
+    })
+    .await;
+    agent.in_step(MIRROR).await;
+    assert_eq!(transfers(&pair), [""; 0]);
+    let peak = peak_bytes(agent.process().id());
+    assert!(peak < PEAK_BYTES_MAX, "{} MiB at the peak of the adoption", peak >> 20);
+    // They are known by their contents now: an edit is no conflict.
+    write(&pair.root.join(path(7)), "edited");
+    wait::until("the edit goes up", async || {
+        let found = pair.bucket.get(&format!("{PREFIX}{}", path(7))).await.unwrap();
+        wait::hold(found == "edited", "not yet")
+    })
+    .await;
+    agent.in_step(MIRROR).await;
+    assert_eq!(agent.mirror(MIRROR)["conflicts"], 0);
+}

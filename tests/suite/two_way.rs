@@ -85,9 +85,7 @@ fn is_the_union(before: &Tree, [left, right]: &[Tree; 2], after: &Tree) {
             _ => (path.as_str(), ""),
         };
         let begin = format!("{stem}.conflict-");
-        after.iter().any(|(name, file)| {
-            name.starts_with(&begin) && name.ends_with(extension) && file.blake3 == content
-        })
+        after.iter().any(|(name, file)| name.starts_with(&begin) && name.ends_with(extension) && file.blake3 == content)
     };
     let mut conflicts = 0;
     let paths: BTreeSet<&String> = before.keys().chain(left.keys()).chain(right.keys()).collect();

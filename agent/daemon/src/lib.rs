@@ -36,6 +36,7 @@ mod throttle;
 mod watcher;
 mod words;
 
+use std::io::Write as _;
 use std::sync::Arc;
 
 use gosync_api::Exit;
@@ -120,7 +121,7 @@ fn exit(ended: Result<bool, StartError>) -> i32 {
         Ok(true) => Exit::Ok,
         Ok(false) => Exit::Failed,
         Err(error) => {
-            eprintln!("gosync agent: {}", chain(&error));
+            let _ = writeln!(std::io::stderr(), "gosync agent: {}", chain(&error));
             if matches!(error, StartError::Config(_)) { Exit::Usage } else { Exit::Failed }
         }
     };

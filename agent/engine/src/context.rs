@@ -1,6 +1,6 @@
 //! What the sequences of one mirror share: configuration, ports, and the few things that several of them touch.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use async_lock::Semaphore;
@@ -43,6 +43,33 @@ pub struct Shared {
     pub identity: Mutex<Identity>,
     recorded: Mutex<Recorded>,
     displaced: Mutex<Vec<JournalEntry>>,
+    /// Names that an operation is about to give and may take back: nobody looks at them meanwhile.
+    reserved: Mutex<BTreeSet<RelPath>>,
+}
+
+/// A reserved name; dropping it gives it free.
+pub struct Reserved {
+    shared: Arc<Shared>,
+    path: RelPath,
+}
+
+impl Drop for Reserved {
+    fn drop(&mut self) {
+        lock(&self.shared.reserved).remove(&self.path);
+    }
+}
+
+impl Shared {
+    #[must_use]
+    pub fn reserve(self: &Arc<Self>, path: RelPath) -> Reserved {
+        lock(&self.reserved).insert(path.clone());
+        Reserved { shared: Arc::clone(self), path }
+    }
+
+    #[must_use]
+    pub fn is_reserved(&self, path: &RelPath) -> bool {
+        lock(&self.reserved).contains(path)
+    }
 }
 
 /// Who this replica is, known once the mirror has started.
@@ -76,6 +103,7 @@ impl Context {
             identity: Mutex::new(Identity::default()),
             recorded: Mutex::new(Recorded::default()),
             displaced: Mutex::new(Vec::new()),
+            reserved: Mutex::new(BTreeSet::new()),
         };
         Self { config: Arc::new(config), ports, shared: Arc::new(shared) }
     }

@@ -150,6 +150,10 @@ fn fail_all(paths: Vec<RelPath>, failure: Failure) -> Vec<Looked> {
 
 async fn look_closely(context: &Context, candidate: Candidate, mut ancestor: Option<Ancestor>) -> Looked {
     let Candidate { path, local, mut remote, head, rehash } = candidate;
+    if context.shared.is_reserved(&path) {
+        // Whoever reserved it has it looked at when it is done.
+        return Looked::InStep(path);
+    }
     if context.is_ignored(&path) {
         return Looked::Ignored(path, ancestor.is_some());
     }

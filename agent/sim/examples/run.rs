@@ -10,7 +10,14 @@ fn main() {
         Err(_) => Faults::default(),
         Ok(list) => {
             let on = |name: &str| list.split(',').any(|one| one == name);
-            Faults { kills: on("kills"), power: on("power"), store: on("store"), disk: on("disk"), hints: on("hints"), races: on("races") }
+            Faults {
+                kills: on("kills"),
+                power: on("power"),
+                store: on("store"),
+                disk: on("disk"),
+                hints: on("hints"),
+                races: on("races"),
+            }
         }
     };
     let started = Instant::now();
@@ -25,18 +32,41 @@ fn main() {
         options.story = one;
         let outcome = simulate(&options);
         if one {
-            for line in &outcome.story { println!("{line}"); }
-            for line in outcome.verdict() { println!("{line}"); }
+            for line in &outcome.story {
+                println!("{line}");
+            }
+            for line in outcome.verdict() {
+                println!("{line}");
+            }
         } else if let Some(first) = outcome.violations.first() {
             bad += 1;
             println!("seed {seed}: {} ({}) {}", first.promise, outcome.violations.len(), first.message);
             let mut kind = format!("{} {}", first.promise, first.message);
-            for word in ["away from", "removed the last name", "not on host", "not in the bucket", "had settled", "mode", "at the end", "sent", "deleted", "replaced or", "ended by", "panicked", "in the bucket, #"] {
-                if first.message.contains(word) { kind = format!("{} {word}", first.promise); break; }
+            for word in [
+                "away from",
+                "removed the last name",
+                "not on host",
+                "not in the bucket",
+                "had settled",
+                "mode",
+                "at the end",
+                "sent",
+                "deleted",
+                "replaced or",
+                "ended by",
+                "panicked",
+                "in the bucket, #",
+            ] {
+                if first.message.contains(word) {
+                    kind = format!("{} {word}", first.promise);
+                    break;
+                }
             }
             kinds.entry(kind).or_default().push(seed);
         }
     }
-    for (kind, seeds) in kinds { println!("{:4} {kind}: {:?}", seeds.len(), &seeds[..seeds.len().min(8)]); }
+    for (kind, seeds) in kinds {
+        println!("{:4} {kind}: {:?}", seeds.len(), &seeds[..seeds.len().min(8)]);
+    }
     println!("{bad} bad of {} in {:?}", to - from, started.elapsed());
 }

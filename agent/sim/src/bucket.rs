@@ -129,7 +129,10 @@ impl Bucket {
     ) -> Outcome<Generation> {
         self.check(key, condition)?;
         let etag = hex(&Md5::digest(&body));
-        Ok(self.store(key, Object { headers, etag, part_bytes: None, ..Object::of_parts(&[body], ObjectHeaders::default()) }))
+        Ok(self.store(
+            key,
+            Object { headers, etag, part_bytes: None, ..Object::of_parts(&[body], ObjectHeaders::default()) },
+        ))
     }
 
     pub fn copy(
@@ -336,8 +339,7 @@ mod tests {
     fn conditions_decide_before_anything_happens() {
         let mut bucket = Bucket::new(false, false, true);
         let first = put(&mut bucket, "a", b"one");
-        let absent =
-            bucket.put("a", b"two".to_vec(), ObjectHeaders::default(), &Condition::Absent);
+        let absent = bucket.put("a", b"two".to_vec(), ObjectHeaders::default(), &Condition::Absent);
         assert_eq!(absent, Err(StoreErrorKind::PreconditionFailed));
         assert_eq!(bucket.delete("a", &Condition::Etag("stale".into())), Err(StoreErrorKind::PreconditionFailed));
         assert_eq!(bucket.current("a").unwrap().body, b"one");

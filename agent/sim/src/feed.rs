@@ -92,7 +92,8 @@ impl Feed {
 
     pub fn totals(&self, store: i64, prefix: &str) -> (u64, u64) {
         let Some(store) = self.at(store) else { return (0, 0) };
-        let files = store.files.iter().filter(|(key, row)| key.starts_with(prefix) && !row.is_deleted && !row.is_directory);
+        let files =
+            store.files.iter().filter(|(key, row)| key.starts_with(prefix) && !row.is_deleted && !row.is_directory);
         files.fold((0, 0), |(files, bytes), (_, row)| (files + 1, bytes + row.size))
     }
 
@@ -145,7 +146,9 @@ impl Feed {
 
     fn put(&mut self, store: i64, mut news: FileRow) -> u64 {
         let known = self.file_by_key(store, &news.s3_key);
-        if let Some(known) = known.as_ref().filter(|known| !known.is_deleted && !is_bare(known) && same_version(known, &news)) {
+        if let Some(known) =
+            known.as_ref().filter(|known| !known.is_deleted && !is_bare(known) && same_version(known, &news))
+        {
             return u64::from(self.fill_in(known.clone(), &news));
         }
         news.parent_id = self.parent(store, &news.s3_key, &news.updated_by);
@@ -204,7 +207,13 @@ impl Feed {
         2
     }
 
-    fn change(&mut self, mut row: FileRow, change_type: ChangeType, old_path: Option<String>, new_path: Option<String>) {
+    fn change(
+        &mut self,
+        mut row: FileRow,
+        change_type: ChangeType,
+        old_path: Option<String>,
+        new_path: Option<String>,
+    ) {
         let (token, changed_ms) = (self.token, self.clock_ms);
         let Some(store) = self.at_mut(row.store_id) else { return };
         store.row.head_seq += 1;
@@ -224,7 +233,8 @@ impl Feed {
         };
         store.changes.insert(row.seq, change);
         if row.is_directory && change_type == ChangeType::Delete {
-            row = FileRow { etag: String::new(), size: 0, checksum: None, version_id: None, last_modified: None, ..row };
+            row =
+                FileRow { etag: String::new(), size: 0, checksum: None, version_id: None, last_modified: None, ..row };
         }
         store.files.insert(row.s3_key.clone(), row);
     }

@@ -96,9 +96,18 @@ impl World {
                 self.stats.effects.local += 1;
                 self.notice(replica, path, Hint::LocalClosed);
                 self.judge_sight(replica, path, *ino);
+                self.comes_into_sight(replica, path, *ino);
             }
         }
         Ok(answer)
+    }
+
+    fn comes_into_sight(&mut self, replica: usize, path: &str, ino: Ino) {
+        let content = self.content_of(replica, ino);
+        for from in self.replicas[replica].disk.inode(ino).came_from.clone() {
+            self.ledger.moved(content, &from, path);
+        }
+        self.unproven.retain(|(of, _, taken)| (*of, *taken) != (replica, content));
     }
 
     fn judge_departure(&mut self, replica: usize, path: &str, ino: Ino, after: &BTreeMap<String, Ino>) {
@@ -121,7 +130,11 @@ impl World {
             let moved_aside = after.iter().any(|(other, there)| *there == ino && is_synced(other));
             let others = self.synced_paths(replica, ino);
             let second_name = others.iter().any(|other| self.ledger.are_of_one_family(other, path));
-            if !after.contains_key(path) && !moved_aside && !second_name && !self.ledger.leads_to_deletion(path, content) {
+            if !after.contains_key(path)
+                && !moved_aside
+                && !second_name
+                && !self.ledger.leads_to_deletion(path, content)
+            {
                 if unseen || held {
                     self.tell(Who::World, || format!("{content} is taken from {path}, fresh from a user's hand"));
                     self.unproven.push((replica, path.to_owned(), content));
@@ -305,8 +318,10 @@ impl World {
         for content in owed {
             self.judge_loss(content, "at the end");
         }
-        let in_sight: BTreeSet<ContentId> =
-            (0..self.replicas.len()).flat_map(|replica| self.contents(replica).into_values()).map(|(_, id)| id).collect();
+        let in_sight: BTreeSet<ContentId> = (0..self.replicas.len())
+            .flat_map(|replica| self.contents(replica).into_values())
+            .map(|(_, id)| id)
+            .collect();
         for (replica, path, content) in std::mem::take(&mut self.unproven) {
             let owed = self.ledger.owed_at(content).any(|owed| owed == path);
             if owed && !in_sight.contains(&content) {
@@ -356,7 +371,8 @@ impl World {
                         let local = self.replicas[replica].disk.inode(ino).mode & 0o777;
                         if mode.is_some_and(|mode| mode != local) {
                             let mode = mode.unwrap_or_default();
-                            differences.push(format!("{path}: mode {mode:o} in the bucket, {local:o} on host {replica}"));
+                            differences
+                                .push(format!("{path}: mode {mode:o} in the bucket, {local:o} on host {replica}"));
                         }
                     }
                 }

@@ -165,11 +165,21 @@ impl Ledger {
         self.family(a).is_some() && self.family(a) == self.family(b)
     }
 
+    /// An agent brought it back into sight under another name, and that is where people find it now.
+    pub fn moved(&mut self, id: ContentId, from: &str, to: &str) {
+        let still_owed = self.owed.get(&(id, from.to_owned())).copied().unwrap_or(false);
+        if still_owed && !self.are_of_one_family(from, to) {
+            self.owed.insert((id, from.to_owned()), false);
+            self.completed_at(to, id);
+        }
+    }
+
     /// The paths for which `id` is still owed.
     pub fn owed_at(&self, id: ContentId) -> impl Iterator<Item = &str> {
-        self.owed.range((id, String::new())..).take_while(move |((other, _), _)| *other == id).filter_map(
-            |((_, path), owed)| owed.then_some(path.as_str()),
-        )
+        self.owed
+            .range((id, String::new())..)
+            .take_while(move |((other, _), _)| *other == id)
+            .filter_map(|((_, path), owed)| owed.then_some(path.as_str()))
     }
 
     pub fn owed(&self) -> impl Iterator<Item = (ContentId, &str)> {

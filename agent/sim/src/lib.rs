@@ -19,9 +19,9 @@ mod run;
 mod runtime;
 mod state;
 mod store;
-mod tools;
 #[cfg(test)]
 mod tests;
+mod tools;
 mod tree;
 mod users;
 mod verdict;

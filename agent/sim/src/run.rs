@@ -205,7 +205,8 @@ impl Run<'_> {
         }
         // Bursts and rests.
         let mean_ms = world.profile.pause_ms;
-        let pause_ms = if world.dice.chance(0.5) { world.dice.between(0, 3) } else { world.dice.between(1, 3 * mean_ms) };
+        let pause_ms =
+            if world.dice.chance(0.5) { world.dice.between(0, 3) } else { world.dice.between(1, 3 * mean_ms) };
         world.schedule(pause_ms * MS, Event::People);
     }
 

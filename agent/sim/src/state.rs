@@ -2,9 +2,7 @@
 //! process's last.
 
 use async_trait::async_trait;
-use gosync_engine::ports::metadata::{
-    Changes, Cursor, FileChange, FilesQuery, StoreRow, SyncConfigRow, SyncStateRow,
-};
+use gosync_engine::ports::metadata::{Changes, Cursor, FileChange, FilesQuery, StoreRow, SyncConfigRow, SyncStateRow};
 use gosync_engine::ports::state::{HaltRow, StateErrorKind, UploadRow};
 use gosync_engine::ports::{FileRow, JournalEntry, MetadataStore, ReplicaState, StateChange, StateError};
 use gosync_plan::{Ancestor, RelPath};
@@ -20,7 +18,12 @@ pub struct SimMetadata(pub Port);
 
 impl Port {
     /// One transaction.
-    async fn transaction<T>(&self, name: &str, effect: bool, act: impl FnOnce(&mut World) -> T) -> Result<T, StateError> {
+    async fn transaction<T>(
+        &self,
+        name: &str,
+        effect: bool,
+        act: impl FnOnce(&mut World) -> T,
+    ) -> Result<T, StateError> {
         let failed = |kind| Err(StateError { kind, what: name.to_owned(), source: None });
         self.pause(10, 1_000).await;
         let answer = {

@@ -190,19 +190,29 @@ impl ObjectStore for SimStore {
 
     async fn create_upload(&self, key: &str, headers: &ObjectHeaders) -> Result<String, StoreError> {
         self.0
-            .change("CREATE UPLOAD", key, || None, |world| {
-                world.stats.effects.multipart += 1;
-                Ok(world.bucket.create_upload(key, headers.clone()))
-            })
+            .change(
+                "CREATE UPLOAD",
+                key,
+                || None,
+                |world| {
+                    world.stats.effects.multipart += 1;
+                    Ok(world.bucket.create_upload(key, headers.clone()))
+                },
+            )
             .await
     }
 
     async fn upload_part(&self, key: &str, upload: &str, number: u32, body: Bytes) -> Result<String, StoreError> {
         self.0
-            .change("UPLOAD PART", key, || None, |world| {
-                world.stats.effects.multipart += 1;
-                world.bucket.upload_part(key, upload, number, body.to_vec())
-            })
+            .change(
+                "UPLOAD PART",
+                key,
+                || None,
+                |world| {
+                    world.stats.effects.multipart += 1;
+                    world.bucket.upload_part(key, upload, number, body.to_vec())
+                },
+            )
             .await
     }
 
@@ -214,22 +224,34 @@ impl ObjectStore for SimStore {
         condition: &Condition,
     ) -> Result<Written, StoreError> {
         self.0
-            .change("COMPLETE UPLOAD", key, || None, |world| {
-                world.stats.effects.multipart += 1;
-                let generation = world.bucket.complete_upload(key, upload, parts, condition)?;
-                let content = world.object_content(key);
-                world.tell(Who::Agent(self.0.replica), || format!("has sent {content:?} to {key:?} if {condition:?}"));
-                Ok(Written { generation })
-            })
+            .change(
+                "COMPLETE UPLOAD",
+                key,
+                || None,
+                |world| {
+                    world.stats.effects.multipart += 1;
+                    let generation = world.bucket.complete_upload(key, upload, parts, condition)?;
+                    let content = world.object_content(key);
+                    world.tell(Who::Agent(self.0.replica), || {
+                        format!("has sent {content:?} to {key:?} if {condition:?}")
+                    });
+                    Ok(Written { generation })
+                },
+            )
             .await
     }
 
     async fn abort_upload(&self, key: &str, upload: &str) -> Result<(), StoreError> {
         self.0
-            .change("ABORT UPLOAD", key, || None, |world| {
-                world.stats.effects.multipart += 1;
-                world.bucket.abort_upload(key, upload)
-            })
+            .change(
+                "ABORT UPLOAD",
+                key,
+                || None,
+                |world| {
+                    world.stats.effects.multipart += 1;
+                    world.bucket.abort_upload(key, upload)
+                },
+            )
             .await
     }
 
@@ -249,18 +271,22 @@ impl ObjectStore for SimStore {
         condition: &Condition,
     ) -> Result<Written, StoreError> {
         self.0
-            .change("COPY", target, || None, |world| {
-                world.stats.effects.copies += 1;
-                let generation = world.bucket.copy(source, source_etag, target, condition)?;
-                Ok(Written { generation })
-            })
+            .change(
+                "COPY",
+                target,
+                || None,
+                |world| {
+                    world.stats.effects.copies += 1;
+                    let generation = world.bucket.copy(source, source_etag, target, condition)?;
+                    Ok(Written { generation })
+                },
+            )
             .await
     }
 
     async fn delete(&self, key: &str, condition: &Condition) -> Result<(), StoreError> {
-        let late = || {
-            Some(LateRequest::Delete { replica: self.0.replica, key: key.to_owned(), condition: condition.clone() })
-        };
+        let late =
+            || Some(LateRequest::Delete { replica: self.0.replica, key: key.to_owned(), condition: condition.clone() });
         self.0
             .change("DELETE", key, late, |world| {
                 world.stats.effects.deletes += 1;

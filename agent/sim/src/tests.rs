@@ -323,7 +323,8 @@ fn the_same_seed_tells_the_same_story() {
         let agent = by(|ports| async move {
             after_a_while(&ports).await;
         });
-        let Outcome { story, .. } = simulate_with(&Options { story: true, faults: Faults::NONE, ..Options::new(seed) }, &agent);
+        let Outcome { story, .. } =
+            simulate_with(&Options { story: true, faults: Faults::NONE, ..Options::new(seed) }, &agent);
         story
     };
     assert!(!story(1).is_empty());

@@ -33,12 +33,8 @@ impl World {
 
     fn any_key(&mut self) -> String {
         let prefix = self.profile.prefix;
-        let keys: Vec<String> = self
-            .bucket
-            .objects()
-            .map(|(key, _)| key.to_owned())
-            .filter(|key| self.path_of(key).is_some())
-            .collect();
+        let keys: Vec<String> =
+            self.bucket.objects().map(|(key, _)| key.to_owned()).filter(|key| self.path_of(key).is_some()).collect();
         match self.dice.pick(&keys) {
             Some(key) if self.dice.chance(0.6) => key.clone(),
             _ => format!("{prefix}{}", self.dice.pick(&PATHS).unwrap_or(&"a")),
@@ -70,7 +66,9 @@ impl World {
                 let upload = bucket.create_upload(key, ObjectHeaders::default());
                 let parts: Vec<(u32, String)> = (1..)
                     .zip(body.chunks(7))
-                    .filter_map(|(number, part)| Some((number, bucket.upload_part(key, &upload, number, part.to_vec()).ok()?)))
+                    .filter_map(|(number, part)| {
+                        Some((number, bucket.upload_part(key, &upload, number, part.to_vec()).ok()?))
+                    })
                     .collect();
                 let _ = bucket.complete_upload(key, &upload, &parts, &Condition::None);
             } else {

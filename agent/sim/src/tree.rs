@@ -11,6 +11,9 @@ use crate::world::{Replica, Who, World};
 
 pub struct SimTree(pub Port);
 
+/// The call that tells whether somebody changed a file.
+const STAT: &str = "stat";
+
 /// What a call may do: looks fail and die more rarely than effects.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Call {
@@ -79,7 +82,7 @@ impl Port {
             let moment = world.moment();
             let disk = &mut world.replicas[self.replica].disk;
             let answer = disk.as_agent(act);
-            if let Ok(ino) = disk.lookup(path) {
+            if let (true, Ok(ino)) = (name == STAT, disk.lookup(path)) {
                 disk.inode_mut(ino).looked_at = moment;
             }
             answer
@@ -150,7 +153,7 @@ impl LocalTree for SimTree {
     }
 
     fn stat(&self, path: &str) -> Result<Stat, TreeError> {
-        self.0.look("stat", path, |disk| disk.lookup(path).map(|ino| disk.stat(ino)))
+        self.0.look(STAT, path, |disk| disk.lookup(path).map(|ino| disk.stat(ino)))
     }
 
     fn open(&self, path: &str) -> Result<Box<dyn TreeFile>, TreeError> {
@@ -289,7 +292,9 @@ impl SimFile {
         self.port.call(name, &self.path, Call::Look, |world| {
             let moment = world.moment();
             let disk = &mut world.replicas[self.port.replica].disk;
-            disk.inode_mut(self.ino).looked_at = moment;
+            if name == STAT {
+                disk.inode_mut(self.ino).looked_at = moment;
+            }
             Ok(act(disk))
         })
     }
@@ -317,7 +322,7 @@ impl SimFile {
 
 impl TreeFile for SimFile {
     fn stat(&self) -> Result<Stat, TreeError> {
-        self.look("fstat", |disk| disk.stat(self.ino))
+        self.look(STAT, |disk| disk.stat(self.ino))
     }
 
     fn read_at(&self, offset: u64, buffer: &mut [u8]) -> Result<usize, TreeError> {

@@ -12,8 +12,22 @@ use crate::world::{Replica, Who, World};
 
 /// Few names, so that people meet; their order is full of traps.
 const NAMES: [&str; 16] = [
-    "a", "b", "B", "foo", "foo-1", "foo.txt", "foo/x", "d/x", "d/y", "d/e/z", "d/e/w", "log", ".hidden", "caf\u{e9}",
-    "cafe\u{301}", "s p/a\\b?*",
+    "a",
+    "b",
+    "B",
+    "foo",
+    "foo-1",
+    "foo.txt",
+    "foo/x",
+    "d/x",
+    "d/y",
+    "d/e/z",
+    "d/e/w",
+    "log",
+    ".hidden",
+    "caf\u{e9}",
+    "cafe\u{301}",
+    "s p/a\\b?*",
 ];
 
 /// A program that has a file open for writing, or mapped.
@@ -61,8 +75,13 @@ impl World {
     }
 
     fn any_path(&mut self, replica: usize) -> String {
-        let files: Vec<String> =
-            self.replicas[replica].disk.files("").into_iter().map(|(path, _)| path).filter(|path| is_synced(path)).collect();
+        let files: Vec<String> = self.replicas[replica]
+            .disk
+            .files("")
+            .into_iter()
+            .map(|(path, _)| path)
+            .filter(|path| is_synced(path))
+            .collect();
         if self.dice.chance(0.6)
             && let Some(path) = self.dice.pick(&files)
         {
@@ -82,7 +101,9 @@ impl World {
 
     /// A complete content that was never anywhere.
     fn fresh(&mut self, bytes: Option<usize>) -> Vec<u8> {
-        let bytes = bytes.unwrap_or_else(|| if self.dice.chance(0.75) { self.dice.below(20) + 5 } else { self.dice.below(280) + 20 });
+        let bytes = bytes.unwrap_or_else(|| {
+            if self.dice.chance(0.75) { self.dice.below(20) + 5 } else { self.dice.below(280) + 20 }
+        });
         let content = self.ledger.invent(bytes, &mut self.dice);
         let id = self.ledger.name(&content);
         self.ledger.complete(id);
@@ -335,7 +356,8 @@ impl World {
         let to = if self.dice.chance(0.7) { self.any_name() } else { self.any_path(replica) };
         self.tell_user(replica, &format!("renames to {to} the file"), path);
         let done = self.user_acts(replica, |world| {
-            world.make_parents(replica, &to) && world.replicas[replica].disk.rename(path, &to, Renaming::Replace).is_ok()
+            world.make_parents(replica, &to)
+                && world.replicas[replica].disk.rename(path, &to, Renaming::Replace).is_ok()
         });
         if done {
             self.notice(replica, path, Hint::LocalRemoved);
@@ -474,8 +496,11 @@ impl World {
             for (path, _) in &files {
                 let _ = disk.unlink(path);
             }
-            let mut below: Vec<String> =
-                disk.folders().into_iter().filter(|path| path == folder || path.starts_with(&format!("{folder}/"))).collect();
+            let mut below: Vec<String> = disk
+                .folders()
+                .into_iter()
+                .filter(|path| path == folder || path.starts_with(&format!("{folder}/")))
+                .collect();
             below.sort();
             for path in below.iter().rev() {
                 let _ = disk.remove_folder(path);

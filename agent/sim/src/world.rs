@@ -53,11 +53,21 @@ impl fmt::Display for Who {
 pub enum Event {
     Wake(Waker),
     /// A blocking call of an agent; not run if that agent's process is no more.
-    Job { replica: usize, life: u32, job: Box<dyn FnOnce() + Send> },
-    Hint { replica: usize, life: u32, hint: Hint },
+    Job {
+        replica: usize,
+        life: u32,
+        job: Box<dyn FnOnce() + Send>,
+    },
+    Hint {
+        replica: usize,
+        life: u32,
+        hint: Hint,
+    },
     /// People do something by themselves.
     People,
-    Start { replica: usize },
+    Start {
+        replica: usize,
+    },
     /// A request arrives long after the agent that sent it gave up or died.
     Late(LateRequest),
     /// A person looks at halts and answers them.
@@ -256,9 +266,8 @@ impl World {
 
     /// Whether the process ends at this point. Effects are rarer than looks, and more interesting.
     pub fn kill_is_due(&mut self, replica: usize, effect: bool) -> bool {
-        let due = !self.quiet
-            && self.replicas[replica].kills_left > 0
-            && self.dice.chance(if effect { 0.02 } else { 0.001 });
+        let due =
+            !self.quiet && self.replicas[replica].kills_left > 0 && self.dice.chance(if effect { 0.02 } else { 0.001 });
         if due {
             self.kill(replica);
         }
@@ -273,7 +282,13 @@ impl World {
         }
         let life = machine.life;
         let lost = !self.quiet && self.dice.chance(self.profile.lost_hints);
-        let copies = if lost { 0 } else if self.dice.chance(0.1) { 2 } else { 1 };
+        let copies = if lost {
+            0
+        } else if self.dice.chance(0.1) {
+            2
+        } else {
+            1
+        };
         for _ in 0..copies {
             let delay_ms = if self.dice.chance(0.9) { self.dice.between(0, 5) } else { self.dice.between(5, 2_000) };
             self.schedule(delay_ms * MS, Event::Hint { replica, life, hint: hint(path.to_owned()) });

@@ -13,6 +13,7 @@ use super::Ended;
 use super::deletes::Deletes;
 use super::dirty::{Dirty, DirtySet};
 use super::effect::{Effect, Event, NOTE_HYDRATED};
+use super::moves::Moves;
 use crate::context::Context;
 use crate::handle::{FlushReceipt, Message, Totals};
 use crate::look::{BATCH_PATHS, Candidate, describe};
@@ -90,6 +91,7 @@ pub struct Core {
     pub(super) running_large: usize,
     pub(super) running_bytes: u64,
     pub(super) deletes: Deletes,
+    pub(super) moves: Moves,
     pub(super) deletes_running: usize,
     /// Counted since the start, and when the running sweep began.
     pub(super) deletes_done: u64,
@@ -142,6 +144,9 @@ pub struct Core {
     pub(super) bytes: u64,
     pub(super) totals_stale: bool,
     pub(super) totals_running: bool,
+    /// When the last counting began, and when the last one that has ended.
+    pub(super) count_began_ms: u64,
+    pub(super) counted_ms: u64,
     pub(super) trash: (u64, u64),
     pub(super) conflict_copies: u64,
     pub(super) totals: Totals,
@@ -165,6 +170,7 @@ impl Core {
             running_large: 0,
             running_bytes: 0,
             deletes: Deletes::default(),
+            moves: Moves::default(),
             deletes_running: 0,
             deletes_done: 0,
             deletes_done_before: 0,
@@ -203,6 +209,8 @@ impl Core {
             bytes: 0,
             totals_stale: true,
             totals_running: false,
+            count_began_ms: 0,
+            counted_ms: 0,
             trash: (0, 0),
             conflict_copies: 0,
             totals: Totals::default(),
@@ -274,6 +282,7 @@ impl Core {
             Event::Applied(Ok(())) => self.end_trouble("state"),
             Event::Totals(result) => {
                 self.totals_running = false;
+                self.counted_ms = self.count_began_ms;
                 match result {
                     Ok(totals) => {
                         (self.files, self.bytes) = (totals.files, totals.bytes);
@@ -346,10 +355,8 @@ impl Core {
             self.effects.push(Effect::EvictTrash);
         }
         if self.is_idle() {
-            if self.totals_stale && !self.totals_running {
-                self.totals_stale = false;
-                self.totals_running = true;
-                self.effects.push(Effect::Totals);
+            if self.totals_stale {
+                self.count_files();
             }
             if self.swept_once && self.failed_sweeps == 0 {
                 self.last_sync_ms = Some(self.context.utc_ms());
@@ -362,6 +369,15 @@ impl Core {
             }
         }
         self.answer_flushes();
+    }
+
+    pub(super) fn count_files(&mut self) {
+        if !self.totals_running {
+            self.totals_stale = false;
+            self.totals_running = true;
+            self.count_began_ms = self.now();
+            self.effects.push(Effect::Totals);
+        }
     }
 
     /// Nothing is under way that the journal or the local tree would tell of.

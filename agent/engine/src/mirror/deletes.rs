@@ -95,14 +95,17 @@ impl Deletes {
         self.held.insert(task.operation.path.clone(), Held { task, not_before_ms, sweep });
     }
 
-    /// The path is looked at anew: what was planned for it is void. True when something was.
-    pub fn release(&mut self, path: &RelPath, now_ms: u64) -> bool {
-        let was_held = self.held.remove(path).is_some();
-        if was_held {
-            // Where one is undone, others may be about to.
-            self.last_ms = now_ms;
-        }
-        was_held
+    #[must_use]
+    pub fn held(&self, path: &RelPath) -> Option<&Task> {
+        self.held.get(path).map(|held| &held.task)
+    }
+
+    /// The path is looked at anew: what was planned for it is void.
+    pub fn release(&mut self, path: &RelPath, now_ms: u64) -> Option<Task> {
+        let held = self.held.remove(path)?;
+        // Where one is undone, others may be about to.
+        self.last_ms = now_ms;
+        Some(held.task)
     }
 
     /// Held ones that this complete sweep would have found and did not: there is something to them that has changed.
@@ -112,9 +115,22 @@ impl Deletes {
         self.held.iter().filter(|(_, held)| gone(held)).map(|(path, _)| path.clone()).collect()
     }
 
+    /// The content of this one stands under another path.
+    pub fn is_moved(&mut self, path: &RelPath) {
+        if let Some(held) = self.held.get_mut(path) {
+            held.task.operation.moved = true;
+        }
+    }
+
     /// What is held waits as if it had come now.
     pub fn begin_burst(&mut self, now_ms: u64) {
         (self.first_ms, self.last_ms) = (now_ms, now_ms);
+    }
+
+    /// When one was last held or released.
+    #[must_use]
+    pub fn changed_ms(&self) -> u64 {
+        self.last_ms
     }
 
     pub fn clear(&mut self) {

@@ -30,10 +30,16 @@ impl Core {
             return;
         }
         let flushing = !self.flushes.is_empty() && self.dirty.next_due_ms().is_none_or(|due| due > now);
-        if !flushing && self.deletes.burst_ends_ms(quiet, max).is_some_and(|ends| ends > now) {
+        let ends = self.deletes.burst_ends_ms(quiet, max).unwrap_or(now);
+        if !flushing && ends > now {
             return;
         }
         if self.halts.keys().any(|reason| *reason != HaltReason::TooManyDeletes) {
+            return;
+        }
+        if self.counted_ms < ends.min(self.deletes.changed_ms()) {
+            // Files that came meanwhile count, too: a rename brings as many as it takes away.
+            self.count_files();
             return;
         }
         self.deletes.roll(self.context.utc_ms(), self.files.max(self.deletes.len() as u64), window);

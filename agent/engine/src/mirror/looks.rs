@@ -9,6 +9,7 @@ use gosync_plan::settle::{Difference, PlannedOperation, settle};
 use super::core::{Core, PROBLEM_RETRY_MS, is_overwrite};
 use super::dirty::Dirty;
 use super::effect::Effect;
+use super::moves::Trace;
 use crate::handle::Hint;
 use crate::look::Looked;
 use crate::ports::observer::Event as Told;
@@ -63,9 +64,21 @@ impl Core {
         }
     }
 
+    /// A delete that was held for this path is void.
+    fn release(&mut self, path: &RelPath) {
+        let now = self.now();
+        if let Some(task) = self.deletes.release(path, now)
+            && task.operation.moved
+            && let Some(trace) = Trace::of_departure(&task)
+        {
+            // What stood for it stands for it again, should it be planned anew.
+            self.moves.arrived(trace, now);
+        }
+    }
+
     /// The path is to be looked at, unless somebody has it in hand: then afterwards.
     pub(super) fn mark(&mut self, path: RelPath, dirty: Dirty) {
-        self.deletes.release(&path, self.now());
+        self.release(&path);
         let quiet_max = self.context.config.limits.quiet_max_ms;
         if let Some(again) = self.in_hand.get_mut(&path) {
             *again = Some(match again {
@@ -99,7 +112,7 @@ impl Core {
         for looked in all {
             match looked {
                 Looked::InStep(path) => {
-                    self.deletes.release(&path, self.now());
+                    self.release(&path);
                     self.calm(&path);
                     self.let_go(&path);
                 }
@@ -153,8 +166,12 @@ impl Core {
             .get(&path)
             .is_some_and(|busy| now.saturating_sub(busy.since_ms) >= self.context.config.limits.settle_max_ms);
         let Difference { ancestor, local, remote, .. } = difference;
-        let task = Task { operation, ancestor, local, remote, read_open };
+        let mut task = Task { operation, ancestor, local, remote, read_open };
         if task.operation.action.is_delete() {
+            task.operation.moved |= match self.deletes.held(&path) {
+                Some(held) => held.operation.moved,
+                None => Trace::of_departure(&task).is_some_and(|trace| self.moves.departed(trace, &path, now)),
+            };
             // Without a condition on the store's side, time is the only thing that tells a stranger's edit.
             let unconditional = matches!(task.operation.action, Action::DeleteObject { .. })
                 && self.context.conditions().delete == Some(false);
@@ -166,7 +183,12 @@ impl Core {
             }
             return;
         }
-        self.deletes.release(&path, now);
+        self.release(&path);
+        if let Some(trace) = Trace::of_arrival(&task)
+            && let Some(old) = self.moves.arrived(trace, now)
+        {
+            self.deletes.is_moved(&old);
+        }
         if self.sweeping == Some(Scope::Full) && is_overwrite(&task.operation.action) {
             self.overwrites.push(task);
         } else {

@@ -10,6 +10,7 @@ mod dirty;
 mod effect;
 mod guards;
 mod looks;
+mod moves;
 mod operations;
 mod start;
 mod sweeps;

@@ -14,6 +14,7 @@ use crate::context::{Context, DISPLACED};
 use crate::digest::Wanted;
 use crate::durable::{Target, durable};
 use crate::look::read_digests;
+use crate::ports::local::Kind;
 use crate::ports::observer::Event;
 use crate::ports::state::{Displaced, JournalEntry, JournalKind, StateChange};
 use crate::ports::{Lease, LocalTree, TreeError, TreeErrorKind};
@@ -49,6 +50,9 @@ async fn settle_entry(context: &Context, entry: JournalEntry) -> Result<Outcome,
             match &entry.kind {
                 JournalKind::Install { new, replaces: Some(expected), .. } => {
                     let place = displaced_path(entry.id);
+                    if is_no_file(tree, &place)? {
+                        return bring_back(tree, &place, &entry.path, free);
+                    }
                     if let Some(early) = rest(tree, &place, age_ms, unleased)? {
                         return Ok(early);
                     }
@@ -69,6 +73,9 @@ async fn settle_entry(context: &Context, entry: JournalEntry) -> Result<Outcome,
                     keep_as_copy(tree, &place, &entry.path, free)
                 }
                 JournalKind::Trash { to, expects, .. } => {
+                    if is_no_file(tree, to)? {
+                        return bring_back(tree, to, &entry.path, free);
+                    }
                     if let Some(early) = rest(tree, to, age_ms, unleased)? {
                         return Ok(early);
                     }
@@ -80,16 +87,8 @@ async fn settle_entry(context: &Context, entry: JournalEntry) -> Result<Outcome,
                     if unedited {
                         return Ok(Settled::Over);
                     }
-                    // Edit beats delete: back to its place.
-                    let mut folders = make_folders(tree, &entry.path)?;
-                    match tree.rename_new(to, entry.path.as_str()) {
-                        Ok(()) => {
-                            folders.push(parent(&entry.path));
-                            Ok(Settled::Kept { copy: entry.path.clone(), folders })
-                        }
-                        Err(error) if error.kind == TreeErrorKind::Exists => keep_as_copy(tree, to, &entry.path, free),
-                        Err(error) => Err(error),
-                    }
+                    // Edit beats delete.
+                    bring_back(tree, to, &entry.path, free)
                 }
                 _ => Ok(Settled::Over),
             }
@@ -142,12 +141,57 @@ fn is_expected(tree: &dyn LocalTree, place: &str, expected: &Displaced) -> Resul
     Ok(now.same_but_ctime(&expected.fingerprint))
 }
 
+/// Between the last look and the act somebody put a folder or a symlink where the file was: that was never meant.
+fn is_no_file(tree: &dyn LocalTree, place: &str) -> Result<bool, TreeError> {
+    match tree.stat(place) {
+        Ok(stat) => Ok(stat.kind != Kind::File),
+        Err(error) if error.is_not_found() => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
+/// Back to its path, or beside it where that is taken.
+fn bring_back(
+    tree: &dyn LocalTree,
+    place: &str,
+    path: &RelPath,
+    free: impl Fn(&RelPath) -> Option<RelPath>,
+) -> Result<Settled, TreeError> {
+    if reachable(tree, path)? != *path {
+        return keep_as_copy(tree, place, path, free);
+    }
+    let mut folders = make_folders(tree, path)?;
+    match tree.rename_new(place, path.as_str()) {
+        Ok(()) => {
+            folders.push(parent(path));
+            Ok(Settled::Kept { copy: path.clone(), folders })
+        }
+        Err(error) if error.kind == TreeErrorKind::Exists => keep_as_copy(tree, place, path, free),
+        Err(error) => Err(error),
+    }
+}
+
+/// `path`, or the first thing above it that is no folder: beside that there is room.
+fn reachable(tree: &dyn LocalTree, path: &RelPath) -> Result<RelPath, TreeError> {
+    let mut above: Vec<RelPath> = path.ancestors().collect();
+    while let Some(folder) = above.pop() {
+        match tree.stat(folder.as_str()) {
+            Ok(stat) if stat.kind != Kind::Folder => return Ok(folder),
+            Ok(_) => {}
+            Err(error) if error.is_not_found() => break,
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(path.clone())
+}
+
 fn keep_as_copy(
     tree: &dyn LocalTree,
     place: &str,
     path: &RelPath,
     free: impl Fn(&RelPath) -> Option<RelPath>,
 ) -> Result<Settled, TreeError> {
+    let path = &reachable(tree, path)?;
     let mut folders = make_folders(tree, path)?;
     let Some(copy) = free(path) else { return Ok(Settled::Busy) };
     match tree.rename_new(place, copy.as_str()) {

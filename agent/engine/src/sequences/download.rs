@@ -12,7 +12,7 @@ use gosync_plan::{Ancestor, Digests, Fingerprint, Generation, Nonce, RelPath};
 use super::place::{Placed, parent, place_new, place_over};
 use super::{Outcome, Task, displaced_path, tmp_path, write_ancestor};
 use crate::config::Limits;
-use crate::context::Context;
+use crate::context::{Context, Reserved, Shared};
 use crate::digest::{Wanted, of_bytes};
 use crate::durable::{Target, durable};
 use crate::look::{Failure, read_digests};
@@ -105,10 +105,12 @@ pub async fn conflict(
     let (tag, prefix) = (context.conflict_tag(), context.config.prefix.clone());
     let copies_max = context.config.limits.conflicts_per_path_max as usize;
     let (path_there, tmp) = (path.clone(), fetched.tmp.clone());
+    let shared = Arc::clone(&context.shared);
     let kept = context
         .local(move |tree| -> Result<Kept, TreeError> {
             let kept = keep_copy(
                 tree,
+                &shared,
                 &path_there,
                 local,
                 copies_max,
@@ -121,8 +123,9 @@ pub async fn conflict(
             Ok(kept)
         })
         .await??;
-    let (copy, now) = match kept {
-        Kept::As { copy, now } => (copy, now),
+    // Until this is through nobody looks at the copy: its name may be taken back.
+    let (copy, now, _reserved) = match kept {
+        Kept::As { copy, now, reserved } => (copy, now, reserved),
         Kept::Again => return Err(Outcome::Again),
         Kept::Busy => return Err(Outcome::Busy),
         Kept::TooMany => {
@@ -135,21 +138,21 @@ pub async fn conflict(
         }
     };
     // The copy's name is durable before the winner appears.
-    durable(context, vec![Target::Content(copy.as_str().to_owned()), Target::Folder(parent(&copy))]).await??;
+    let targets = vec![Target::Content(copy.as_str().to_owned()), Target::Folder(parent(&copy))];
+    if let Err(error) = durable(context, targets).await? {
+        withdraw(context, &copy, &path).await?;
+        return Err(error.into());
+    }
     let (bytes, content, nonce) = (fetched.digests.size, fetched.digests.blake3, fetched.head.facts.nonce);
     let ancestor_mode = task.ancestor.as_ref().map(|ancestor| ancestor.fingerprint.mode);
     let merged = merge(context, ancestor_mode, Some(local.mode), &fetched.head);
-    let displaced = Displaced {
-        fingerprint: now,
-        content: task.local_file().and_then(|file| file.digests.map(|digests| digests.blake3)),
-    };
+    // No object holds this content, and somebody may do anything to its second name: expecting nothing keeps it.
+    let displaced = Displaced { fingerprint: now, content: None };
     let placed = put_in_place_over(context, &path, &fetched, &generation, displaced).await;
     let mut fingerprint = match placed {
         Ok(fingerprint) => fingerprint,
         Err(outcome) => {
-            // The local content stays at its path: its second name is taken back if it is still just that.
-            let (copy, path) = (copy.clone(), path.clone());
-            context.local(move |tree| take_back(tree, &copy, &path)).await?;
+            withdraw(context, &copy, &path).await?;
             return Err(outcome);
         }
     };
@@ -173,7 +176,7 @@ fn merge(context: &Context, ancestor: Option<u32>, local: Option<u32>, head: &He
 }
 
 enum Kept {
-    As { copy: RelPath, now: Fingerprint },
+    As { copy: RelPath, now: Fingerprint, reserved: Reserved },
     Again,
     Busy,
     TooMany,
@@ -183,6 +186,7 @@ enum Kept {
 /// Gives the file a second name. A writer that has it open would go on writing to both, so it must be at rest.
 fn keep_copy(
     tree: &dyn LocalTree,
+    shared: &Arc<Shared>,
     path: &RelPath,
     planned: Fingerprint,
     copies_max: usize,
@@ -203,7 +207,7 @@ fn keep_copy(
             copies += 1;
             // A kill between this step and the next left our copy already.
             if tree.stat(name.as_str()).is_ok_and(|stat| stat.fingerprint.inode == planned.inode) {
-                return Ok(Kept::As { copy: name, now: planned });
+                return Ok(Kept::As { reserved: shared.reserve(name.clone()), copy: name, now: planned });
             }
         }
     }
@@ -211,6 +215,7 @@ fn keep_copy(
         return Ok(Kept::TooMany);
     }
     let Some(copy) = free_name(&|name| tree.stat(name.as_str()).is_ok()) else { return Ok(Kept::NoName) };
+    let reserved = shared.reserve(copy.clone());
     match tree.link(path.as_str(), copy.as_str()) {
         Ok(()) => {}
         Err(error) if error.kind == TreeErrorKind::Exists => return Ok(Kept::Again),
@@ -231,7 +236,17 @@ fn keep_copy(
     if !now.same_but_ctime(&planned) {
         return Ok(Kept::Again);
     }
-    Ok(Kept::As { copy, now })
+    Ok(Kept::As { copy, now, reserved })
+}
+
+/// The local content stays at its path: its second name is taken back if it is still just that. One that was synced
+/// meanwhile (after a kill) stays: that it is gone would look like a delete.
+async fn withdraw(context: &Context, copy: &RelPath, path: &RelPath) -> Result<(), Outcome> {
+    if context.ancestor(copy).await?.is_none() {
+        let (copy, path) = (copy.clone(), path.clone());
+        context.local(move |tree| take_back(tree, &copy, &path)).await?;
+    }
+    Ok(())
 }
 
 fn take_back(tree: &dyn LocalTree, copy: &RelPath, path: &RelPath) {
