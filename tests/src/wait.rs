@@ -8,6 +8,8 @@ use std::time::{Duration, Instant};
 pub const PATIENCE: Duration = Duration::from_secs(60);
 
 const POLL: Duration = Duration::from_millis(25);
+/// What takes long is asked about less often: some questions cost the machine more than a look at a clock.
+const POLL_MAX: Duration = Duration::from_millis(500);
 
 /// Asks again and again until the answer is `Ok`; at the deadline stops the test with the last answer.
 pub async fn until<T, E: Display>(what: &str, mut ask: impl AsyncFnMut() -> Result<T, E>) -> T {
@@ -27,7 +29,7 @@ pub async fn until_within<T, E: Display>(
             Err(still) if started.elapsed() > patience => {
                 panic!("waited {} s for: {what}\nthe last answer was: {still}", patience.as_secs())
             }
-            Err(_) => tokio::time::sleep(POLL).await,
+            Err(_) => tokio::time::sleep((started.elapsed() / 10).clamp(POLL, POLL_MAX)).await,
         }
     }
 }

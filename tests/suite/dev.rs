@@ -1,5 +1,6 @@
 //! The playground: two folders and a bucket that anybody can try out with one command.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
@@ -109,7 +110,7 @@ impl Playground {
             let (left, right) = (contents(&self.left()), contents(&self.right()));
             let mut remote = self.bucket().contents("files/").await;
             remote.retain(|key, _| !key.starts_with(".gosync/"));
-            let keys = |side: &std::collections::BTreeMap<String, _>| side.keys().cloned().collect::<Vec<_>>();
+            let keys = |side: &BTreeMap<String, _>| side.keys().cloned().collect::<Vec<_>>();
             wait::hold(
                 flush.status.success() && left == right && left == remote,
                 format!("{:?}\n{:?}\n{:?}\n{}", keys(&left), keys(&right), keys(&remote), self.process.tail()),
@@ -165,12 +166,12 @@ async fn what_is_deleted_in_one_folder_goes_to_the_trash_of_the_other() {
     fs::remove_file(left.join("sub/note.txt")).unwrap();
     is_gone(&right.join("sub/note.txt")).await;
     assert_eq!(bucket.get("files/sub/note.txt").await, None);
-    let days: Vec<PathBuf> =
-        fs::read_dir(right.join(".gosync/trash")).unwrap().map(|entry| entry.unwrap().path()).collect();
-    let kept = days.iter().find(|day| day.join("sub/note.txt").exists()).unwrap_or_else(|| panic!("{days:?}"));
-    assert_eq!(fs::read_to_string(kept.join("sub/note.txt")).unwrap(), "precious");
+    let kept = contents(&right.join(".gosync/trash"));
+    assert!(kept.len() == 1 && kept.keys().all(|path| path.contains("/sub/note.txt")), "{:?}", kept.keys());
+    assert_eq!(kept.values().next().unwrap(), "precious");
     let trash = playground.ask(&["sync", "trash", "list"]);
     assert_eq!(trash["entries"].as_array().unwrap().len(), 1, "{trash:#}");
+    assert_eq!(trash["entries"][0]["path"], "sub/note.txt", "{trash:#}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

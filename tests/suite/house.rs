@@ -20,6 +20,7 @@ const ARROWS: &[(&str, &[&str])] = &[
             "gosync-engine",
             "gosync-fs",
             "gosync-metadata",
+            "gosync-plan",
             "gosync-s3",
             "gosync-telemetry",
         ],

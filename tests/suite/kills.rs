@@ -18,7 +18,8 @@ use rand::rngs::SmallRng;
 use rand::{Rng, RngCore, SeedableRng};
 
 const FILES: usize = 2_000;
-const LARGE: &str = "large.bin";
+/// Before all others in the order of keys, so that kills meet it too.
+const LARGE: &str = "a/large.bin";
 const LARGE_BYTES: usize = 300 << 20;
 const KILLS: usize = 20;
 
@@ -28,7 +29,7 @@ async fn twenty_kills_lose_nothing_and_show_nobody_half_a_file() {
     let server = Server::minio().await;
     let bucket = server.bucket("kills").await;
     let folder = Folder::new("kills");
-    let mut random = SmallRng::seed_from_u64(std::env::var("SEED").map_or(20, |s| s.parse().unwrap()));
+    let mut random = SmallRng::seed_from_u64(20);
     let mut writer =
         Writer { root: Replica::root(&folder, "left"), aside: folder.dir("aside"), expected: BTreeMap::new() };
     for number in 0..FILES {
@@ -50,13 +51,6 @@ async fn twenty_kills_lose_nothing_and_show_nobody_half_a_file() {
         }
         // The only sleep that is meant: the moment of a kill is what the seed chooses.
         tokio::time::sleep(Duration::from_millis(random.random_range(0..1_500))).await;
-        eprintln!(
-            "kill {kill}: left {} right {} objects {} up {:?}",
-            tree::names(&both[0].root).len(),
-            tree::names(&both[1].root).len(),
-            bucket.keys(PREFIX).await.len(),
-            bucket.open_uploads(&format!("{PREFIX}{LARGE}")).await.len()
-        );
         let agent = &mut both[random.random_range(0..2)].agent;
         agent.kill();
         agent.relaunch();

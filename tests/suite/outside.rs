@@ -4,7 +4,7 @@
 use std::fs;
 use std::net::{SocketAddr, TcpListener};
 use std::os::unix::fs::{PermissionsExt as _, chown};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Output;
 
 use bytes::Bytes;
@@ -161,7 +161,7 @@ syncs:
 /// A folder with a file, the store's address, and an agent's config for them.
 struct Outside {
     home: Folder,
-    root: std::path::PathBuf,
+    root: PathBuf,
     config: Value,
 }
 

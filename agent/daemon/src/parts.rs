@@ -69,6 +69,9 @@ async fn open_metadata(path: PathBuf) -> Result<SqliteMetadata, StateError> {
     opened(move || async move { SqliteMetadata::open(&path, JournalMode::Wal).await }).await
 }
 
+/// One at a time: each waits, on a thread for blocking calls, for another such thread.
+static OPENING: Mutex<()> = Mutex::const_new(());
+
 /// Opens a database on a thread of its own: the future of the migrations can't be shown to move between threads.
 async fn opened<T, F>(open: impl FnOnce() -> F + Send + 'static) -> Result<T, StateError>
 where
@@ -81,5 +84,6 @@ where
         what: "opening a database".to_owned(),
         source: Some(Box::new(error)),
     };
+    let _one = OPENING.lock().await;
     tokio::task::spawn_blocking(move || runtime.block_on(open())).await.map_err(ended)?
 }

@@ -4,7 +4,7 @@
 //! undo log, and what it wrote and did not sync is marked, so that a power loss can take both away. What users do is
 //! durable at once.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use gosync_engine::ports::local::Kind;
 use gosync_engine::ports::{Stat, TreeErrorKind};
@@ -45,6 +45,8 @@ pub struct Inode {
     pub unsynced: bool,
     /// The synced paths that an agent took this file away from.
     pub came_from: Vec<String>,
+    /// All synced paths that it ever had.
+    pub names: BTreeSet<String>,
     /// An agent removed its last name.
     pub dropped_by_agent: bool,
     /// When a user last changed it or its name, and when an agent last looked (event numbers).
@@ -130,6 +132,7 @@ impl Disk {
             leasable: true,
             unsynced: false,
             came_from: Vec::new(),
+            names: BTreeSet::new(),
             dropped_by_agent: false,
             changed_at: 0,
             looked_at: 0,
@@ -217,6 +220,15 @@ impl Disk {
         self.inodes[folder].ctime_ns = now;
         for ino in [before, ino].into_iter().flatten() {
             self.inodes[ino].ctime_ns = now;
+        }
+    }
+
+    /// Notes under which synced names files stand now.
+    pub fn remember_names(&mut self) {
+        for (path, ino) in self.files("") {
+            if is_synced(&path) && !self.inodes[ino].names.contains(&path) {
+                self.inodes[ino].names.insert(path);
+            }
         }
     }
 

@@ -16,6 +16,7 @@ use crate::world::{Who, World};
 impl World {
     /// Runs what a user does to a tree, and notes what it replaced, deleted and wrote.
     pub fn user_acts<T>(&mut self, replica: usize, act: impl FnOnce(&mut World) -> T) -> T {
+        self.replicas[replica].disk.remember_names();
         let before = self.contents(replica);
         let answer = act(self);
         let after = self.contents(replica);
@@ -35,9 +36,13 @@ impl World {
                 (Some((ino, old)), Some((there, new))) if ino == there => {
                     self.writes_reach_the_trash(replica, *ino, *old, *new);
                 }
-                (Some((ino, _)), _) if self.synced_paths(replica, *ino).is_empty() => {
-                    // Deleted by a user: what still is of it in `.gosync` is nobody's any more.
-                    self.replicas[replica].disk.inode_mut(*ino).came_from.clear();
+                (Some((ino, content)), _) if self.synced_paths(replica, *ino).is_empty() => {
+                    // What still is of it in `.gosync` is nobody's any more.
+                    let inode = self.replicas[replica].disk.inode_mut(*ino);
+                    inode.came_from.clear();
+                    for name in std::mem::take(&mut inode.names) {
+                        self.ledger.gone_with_its_file(*content, &name);
+                    }
                 }
                 _ => {}
             }
@@ -129,7 +134,12 @@ impl World {
             self.notice(replica, path, Hint::LocalRemoved);
             let moved_aside = after.iter().any(|(other, there)| *there == ino && is_synced(other));
             let others = self.synced_paths(replica, ino);
-            let second_name = others.iter().any(|other| self.ledger.are_of_one_family(other, path));
+            let names = self.replicas[replica].disk.inode(ino).names.clone();
+            // A conflict copy that is taken back, while the file has its first name, or was just deleted under it.
+            let second_name = others.iter().any(|other| self.ledger.are_of_one_family(other, path))
+                || names.iter().any(|name| {
+                    self.ledger.are_of_one_family(name, path) && self.ledger.leads_to_deletion(name, content)
+                });
             if !after.contains_key(path)
                 && !moved_aside
                 && !second_name

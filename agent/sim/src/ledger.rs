@@ -144,6 +144,11 @@ impl Ledger {
         }
     }
 
+    /// A file that had this name, too, was replaced or deleted by its user for good.
+    pub fn gone_with_its_file(&mut self, id: ContentId, path: &str) {
+        self.discharge(id, path, &[]);
+    }
+
     /// With the last copy of a family the content is meant, whatever names agents gave it.
     fn discharge(&mut self, id: ContentId, path: &str, elsewhere: &[String]) {
         let family = self.family(path);

@@ -4,7 +4,7 @@ use std::os::unix::fs::PermissionsExt as _;
 
 use serde_json::json;
 
-use crate::rig::Rig;
+use crate::rig::{Rig, with_mirror};
 
 #[tokio::test]
 async fn a_fresh_start_makes_its_folders_and_answers() {
@@ -129,4 +129,17 @@ async fn two_ends_that_share_no_version_are_told_so() {
     let (status, text) = agent.ask("GET", header, "").await.unwrap();
     assert_eq!(status, 426, "{text}");
     assert!(text.contains("9.9.9"), "{text}");
+}
+
+#[tokio::test]
+async fn more_mirrors_than_threads_start_all_the_same() {
+    let rig = Rig::new().await;
+    let mut config = rig.config();
+    for number in 0..20 {
+        let name = format!("mirror-{number}");
+        config = with_mirror(config, &name, &rig.path(&name), &format!("/{name}"));
+    }
+    let agent = rig.start(&config).await;
+    agent.flush().await;
+    assert_eq!(agent.http("/readyz").await.unwrap().0, 200);
 }

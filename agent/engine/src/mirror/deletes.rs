@@ -95,17 +95,12 @@ impl Deletes {
         self.held.insert(task.operation.path.clone(), Held { task, not_before_ms, sweep });
     }
 
-    #[must_use]
-    pub fn held(&self, path: &RelPath) -> Option<&Task> {
-        self.held.get(path).map(|held| &held.task)
-    }
-
     /// The path is looked at anew: what was planned for it is void.
-    pub fn release(&mut self, path: &RelPath, now_ms: u64) -> Option<Task> {
-        let held = self.held.remove(path)?;
-        // Where one is undone, others may be about to.
-        self.last_ms = now_ms;
-        Some(held.task)
+    pub fn release(&mut self, path: &RelPath, now_ms: u64) {
+        if self.held.remove(path).is_some() {
+            // Where one is undone, others may be about to.
+            self.last_ms = now_ms;
+        }
     }
 
     /// Held ones that this complete sweep would have found and did not: there is something to them that has changed.
@@ -149,7 +144,13 @@ impl Deletes {
     /// Deletes that count for the guard.
     #[must_use]
     pub fn counted(&self) -> u64 {
-        self.held.values().filter(|held| !held.task.operation.moved).count() as u64
+        self.len() as u64 - self.moved()
+    }
+
+    /// Deletes of contents that stand under another path.
+    #[must_use]
+    pub fn moved(&self) -> u64 {
+        self.held.values().filter(|held| held.task.operation.moved).count() as u64
     }
 
     /// When the burst ends, if none comes.

@@ -64,21 +64,9 @@ impl Core {
         }
     }
 
-    /// A delete that was held for this path is void.
-    fn release(&mut self, path: &RelPath) {
-        let now = self.now();
-        if let Some(task) = self.deletes.release(path, now)
-            && task.operation.moved
-            && let Some(trace) = Trace::of_departure(&task)
-        {
-            // What stood for it stands for it again, should it be planned anew.
-            self.moves.arrived(trace, now);
-        }
-    }
-
     /// The path is to be looked at, unless somebody has it in hand: then afterwards.
     pub(super) fn mark(&mut self, path: RelPath, dirty: Dirty) {
-        self.release(&path);
+        self.deletes.release(&path, self.now());
         let quiet_max = self.context.config.limits.quiet_max_ms;
         if let Some(again) = self.in_hand.get_mut(&path) {
             *again = Some(match again {
@@ -112,7 +100,8 @@ impl Core {
         for looked in all {
             match looked {
                 Looked::InStep(path) => {
-                    self.release(&path);
+                    self.moves.stands(&path);
+                    self.deletes.release(&path, self.now());
                     self.calm(&path);
                     self.let_go(&path);
                 }
@@ -168,10 +157,8 @@ impl Core {
         let Difference { ancestor, local, remote, .. } = difference;
         let mut task = Task { operation, ancestor, local, remote, read_open };
         if task.operation.action.is_delete() {
-            task.operation.moved |= match self.deletes.held(&path) {
-                Some(held) => held.operation.moved,
-                None => Trace::of_departure(&task).is_some_and(|trace| self.moves.departed(trace, &path, now)),
-            };
+            task.operation.moved |=
+                Trace::of_departure(&task).is_some_and(|trace| self.moves.departed(trace, &path, now));
             // Without a condition on the store's side, time is the only thing that tells a stranger's edit.
             let unconditional = matches!(task.operation.action, Action::DeleteObject { .. })
                 && self.context.conditions().delete == Some(false);
@@ -183,9 +170,9 @@ impl Core {
             }
             return;
         }
-        self.release(&path);
+        self.deletes.release(&path, now);
         if let Some(trace) = Trace::of_arrival(&task)
-            && let Some(old) = self.moves.arrived(trace, now)
+            && let Some(old) = self.moves.arrived(trace, &path, now)
         {
             self.deletes.is_moved(&old);
         }

@@ -11,6 +11,8 @@ use gosync_plan::decide::Action;
 use crate::sequences::Task;
 
 const REMEMBERED_MS: u64 = 60_000;
+/// A delete may wait for long: where the store has no conditions, for an interval.
+const MOVED_MS: u64 = 600_000;
 const REMEMBERED_MAX: usize = 100_000;
 
 /// What a rename leaves as it is.
@@ -59,60 +61,83 @@ impl Trace {
     }
 }
 
-/// Ends of renames that wait for their other end. One arrival stands for one departure.
+/// Ends of renames that wait for their other end. One arrival stands for one departure, and never for one of its own path.
 #[derive(Default)]
 pub struct Moves {
-    arrived: Ends<()>,
-    departed: Ends<RelPath>,
+    arrived: Ends,
+    departed: Ends,
+    /// Departures that have found their arrival: they may be planned more than once before they are done.
+    moved: BTreeMap<RelPath, (u64, Trace)>,
 }
 
 impl Moves {
-    /// The departed path that has arrived elsewhere with this, if it waits.
-    pub fn arrived(&mut self, trace: Trace, now_ms: u64) -> Option<RelPath> {
-        let departed = self.departed.take(&trace, now_ms);
-        if departed.is_none() {
-            self.arrived.put(trace, (), now_ms);
+    /// The departed path whose content this is, if one waits.
+    pub fn arrived(&mut self, trace: Trace, path: &RelPath, now_ms: u64) -> Option<RelPath> {
+        self.stands(path);
+        let departed = self.departed.take(&trace, path, now_ms);
+        match &departed {
+            Some(old) => self.has_moved(old, trace, now_ms),
+            None => self.arrived.put(trace, path.clone(), now_ms),
         }
         departed
     }
 
     /// Whether it has arrived elsewhere already.
     pub fn departed(&mut self, trace: Trace, path: &RelPath, now_ms: u64) -> bool {
-        let arrived = self.arrived.take(&trace, now_ms).is_some();
-        if !arrived {
+        if let Some((at_ms, known)) = self.moved.get_mut(path)
+            && *known == trace
+            && now_ms.saturating_sub(*at_ms) <= MOVED_MS
+        {
+            *at_ms = now_ms;
+            return true;
+        }
+        let arrived = self.arrived.take(&trace, path, now_ms).is_some();
+        if arrived {
+            self.has_moved(path, trace, now_ms);
+        } else {
             self.departed.put(trace, path.clone(), now_ms);
         }
         arrived
     }
+
+    /// A file stands at this path: whatever goes from here from now on has not moved yet.
+    pub fn stands(&mut self, path: &RelPath) {
+        self.moved.remove(path);
+    }
+
+    fn has_moved(&mut self, path: &RelPath, trace: Trace, now_ms: u64) {
+        if self.moved.len() >= REMEMBERED_MAX {
+            // Then they count, which asks a person at worst.
+            self.moved.clear();
+        }
+        self.moved.insert(path.clone(), (now_ms, trace));
+    }
 }
 
-struct Ends<T> {
-    waiting: BTreeMap<Trace, Vec<(u64, T)>>,
+#[derive(Default)]
+struct Ends {
+    waiting: BTreeMap<Trace, Vec<(u64, RelPath)>>,
     /// The oldest first; those that were taken meanwhile as well.
     order: VecDeque<(u64, Trace)>,
 }
 
-impl<T> Default for Ends<T> {
-    fn default() -> Self {
-        Self { waiting: BTreeMap::new(), order: VecDeque::new() }
-    }
-}
-
-impl<T> Ends<T> {
-    fn put(&mut self, trace: Trace, what: T, now_ms: u64) {
+impl Ends {
+    fn put(&mut self, trace: Trace, path: RelPath, now_ms: u64) {
         self.forget(now_ms);
-        self.waiting.entry(trace.clone()).or_default().push((now_ms, what));
+        self.waiting.entry(trace.clone()).or_default().push((now_ms, path));
         self.order.push_back((now_ms, trace));
     }
 
-    fn take(&mut self, trace: &Trace, now_ms: u64) -> Option<T> {
+    /// One at another path than `path`; what waits there is over.
+    fn take(&mut self, trace: &Trace, path: &RelPath, now_ms: u64) -> Option<RelPath> {
         self.forget(now_ms);
         let waiting = self.waiting.get_mut(trace)?;
+        waiting.retain(|(_, end)| end != path);
         let taken = waiting.pop();
         if waiting.is_empty() {
             self.waiting.remove(trace);
         }
-        taken.map(|(_, what)| what)
+        taken.map(|(_, end)| end)
     }
 
     fn forget(&mut self, now_ms: u64) {
@@ -146,25 +171,51 @@ mod tests {
     #[test]
     fn both_ends_find_each_other_in_either_order() {
         let mut moves = Moves::default();
-        assert_eq!(moves.arrived(file(1), 0), None);
+        assert_eq!(moves.arrived(file(1), &path("new"), 0), None);
         assert!(moves.departed(file(1), &path("old"), 5));
+        assert!(moves.departed(file(1), &path("old"), 6), "planned once more");
         assert!(!moves.departed(file(2), &path("old"), 5));
-        assert_eq!(moves.arrived(file(2), 6), Some(path("old")));
+        assert_eq!(moves.arrived(file(2), &path("new"), 6), Some(path("old")));
     }
 
     #[test]
     fn one_arrival_stands_for_one_departure() {
         let mut moves = Moves::default();
-        moves.arrived(file(1), 0);
+        moves.arrived(file(1), &path("new"), 0);
         assert!(moves.departed(file(1), &path("a"), 1));
         assert!(!moves.departed(file(1), &path("b"), 1));
     }
 
     #[test]
+    fn a_file_that_comes_and_goes_at_one_path_is_deleted() {
+        let mut moves = Moves::default();
+        moves.arrived(file(1), &path("a"), 0);
+        assert!(!moves.departed(file(1), &path("a"), 1));
+        assert_eq!(moves.arrived(file(1), &path("a"), 2), None);
+    }
+
+    #[test]
+    fn a_content_that_left_the_path_it_had_come_to_stands_for_nothing() {
+        let mut moves = Moves::default();
+        moves.arrived(file(1), &path("b"), 0);
+        assert!(!moves.departed(file(1), &path("b"), 1));
+        assert!(!moves.departed(file(1), &path("a"), 2));
+    }
+
+    #[test]
+    fn what_moved_there_and_back_is_deleted_when_it_goes_again() {
+        let mut moves = Moves::default();
+        moves.arrived(file(1), &path("new"), 0);
+        assert!(moves.departed(file(1), &path("old"), 0));
+        moves.stands(&path("old"));
+        assert!(!moves.departed(file(1), &path("old"), 1));
+    }
+
+    #[test]
     fn what_arrived_long_ago_excuses_nothing() {
         let mut moves = Moves::default();
-        moves.arrived(file(1), 0);
-        moves.arrived(file(2), REMEMBERED_MS);
+        moves.arrived(file(1), &path("new"), 0);
+        moves.arrived(file(2), &path("new"), REMEMBERED_MS);
         assert!(!moves.departed(file(1), &path("a"), REMEMBERED_MS + 1));
         assert!(moves.departed(file(2), &path("b"), REMEMBERED_MS + 1));
     }

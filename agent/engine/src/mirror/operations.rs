@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 
 use gosync_plan::decide::{Action, ExpectLocal};
-use gosync_plan::{HaltReason, Nonce, RelPath};
+use gosync_plan::{HaltReason, LocalEntry, LocalFile, Nonce, PlannedOperation, RelPath, RemoteEntry};
 
 use super::core::{Busy, Core, PROBLEM_RETRY_MS, RACY_MS, asks_the_store, is_overwrite, task_bytes, writes_remotely};
 use super::dirty::Dirty;
@@ -164,6 +164,20 @@ impl Core {
                 self.busy.insert(path.clone(), Busy { since_ms });
                 self.in_hand.remove(&path);
                 self.mark(path, Dirty::at(now + BUSY_RETRY_MS).with_head());
+            }
+            Outcome::InTheWay { file, local } => {
+                if !self.in_hand.contains_key(&file) {
+                    self.in_hand.insert(file.clone(), None);
+                    let action = Action::MoveAside { local };
+                    self.queue.push_back(Task {
+                        operation: PlannedOperation { path: file, action, moved: false },
+                        ancestor: None,
+                        local: LocalEntry::File(LocalFile { fingerprint: local, digests: None }),
+                        remote: RemoteEntry::Presumed,
+                        read_open: false,
+                    });
+                }
+                self.retry(&path, None);
             }
             Outcome::Problem(message) => {
                 self.problem(path.as_str().to_owned(), message);

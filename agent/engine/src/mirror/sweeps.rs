@@ -97,7 +97,9 @@ impl Core {
             if self.deletes.len() == 0 {
                 self.deletes_approved = false;
             }
-            if let GuardVerdict::Halt(reason) = root_emptied(swept.ancestors, swept.ancestors_present, min)
+            // What stands under another path is not gone.
+            let ancestors = swept.ancestors.saturating_sub(self.deletes.moved());
+            if let GuardVerdict::Halt(reason) = root_emptied(ancestors, swept.ancestors_present, min)
                 && !self.deletes_approved
             {
                 if disturbed {

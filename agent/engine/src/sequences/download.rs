@@ -64,7 +64,7 @@ pub async fn download(
     let mut fingerprint = match replaces {
         None => match put_in_place_new(context, path, &fetched).await? {
             Some(fingerprint) => fingerprint,
-            None => return super::remove::make_way(context, path).await,
+            None => return super::remove::file_in_the_way(context, path).await,
         },
         Some(planned) => {
             let known = task.ancestor.as_ref().filter(|known| known.fingerprint.same_but_ctime(&planned));
@@ -244,16 +244,25 @@ fn keep_copy(
 async fn withdraw(context: &Context, copy: &RelPath, path: &RelPath) -> Result<(), Outcome> {
     if context.ancestor(copy).await?.is_none() {
         let (copy, path) = (copy.clone(), path.clone());
-        context.local(move |tree| take_back(tree, &copy, &path)).await?;
+        // What a kill leaves there is kept at the next start.
+        let out_of_sight = displaced_path(context.ports.ids.nonce());
+        context.local(move |tree| take_back(tree, &copy, &path, &out_of_sight).ok()).await?;
     }
     Ok(())
 }
 
-fn take_back(tree: &dyn LocalTree, copy: &RelPath, path: &RelPath) {
-    let (Ok(copied), Ok(original)) = (tree.stat(copy.as_str()), tree.stat(path.as_str())) else { return };
-    if copied.fingerprint.inode == original.fingerprint.inode {
+/// It is moved out of sight first: whoever saved something else under that name meanwhile gets it back.
+fn take_back(tree: &dyn LocalTree, copy: &RelPath, path: &RelPath, out_of_sight: &str) -> Result<(), TreeError> {
+    let original = tree.stat(path.as_str())?.fingerprint.inode;
+    if tree.stat(copy.as_str())?.fingerprint.inode != original {
+        return Ok(());
+    }
+    tree.rename_new(copy.as_str(), out_of_sight)?;
+    if tree.stat(out_of_sight)?.fingerprint.inode == original {
         // Both names are the same file, so nothing is lost with one of them.
-        tree.unlink(copy.as_str()).ok();
+        tree.unlink(out_of_sight)
+    } else {
+        tree.rename_new(out_of_sight, copy.as_str())
     }
 }
 

@@ -20,7 +20,9 @@ use gosync_plan::decide::Action;
 use gosync_plan::settle::PlannedOperation;
 use gosync_plan::{Ancestor, Fingerprint, Generation, LocalEntry, LocalFile, RelPath, RemoteEntry};
 
+use self::place::parent;
 use crate::context::Context;
+use crate::durable::{Target, durable};
 use crate::look::{Failure, describe};
 use crate::ports::metadata::FileChange;
 use crate::ports::observer::Event;
@@ -36,6 +38,8 @@ pub enum Outcome {
     Again,
     /// Somebody has the file open for writing.
     Busy,
+    /// This file has to be moved aside first: an operation of its own, once nobody has it in hand.
+    InTheWay { file: RelPath, local: Fingerprint },
     /// It can't be done, and won't get better by itself soon.
     Problem(String),
     /// The outside failed; try again later.
@@ -158,6 +162,10 @@ async fn record(context: &Context, task: &Task, local: Fingerprint, remote: Gene
     };
     if task.ancestor.as_ref() == Some(&ancestor) {
         return Ok(Outcome::Done { events: Vec::new(), look_at: Vec::new() });
+    }
+    if task.ancestor.as_ref().is_none_or(|known| known.fingerprint.inode != local.inode) {
+        // A kill may have left a file that was put in place, with a name that is not durable yet.
+        durable(context, vec![Target::Folder(parent(&path))]).await??;
     }
     let news = task.ancestor.as_ref().is_none_or(|known| known.content != ancestor.content);
     write_ancestor(context, &path, ancestor, Vec::new()).await?;

@@ -230,7 +230,7 @@ pub async fn move_aside(context: &Context, path: &RelPath, local: Fingerprint) -
 
 /// A download found a file where it needs a folder. When the bucket has both, the folder keeps the name; when the object
 /// is gone, the file is about to go as well, and the download has its turn then.
-pub async fn make_way(context: &Context, path: &RelPath) -> Result<Outcome, Outcome> {
+pub async fn file_in_the_way(context: &Context, path: &RelPath) -> Result<Outcome, Outcome> {
     let below = path.clone();
     let found = context
         .local(move |tree| {
@@ -240,15 +240,9 @@ pub async fn make_way(context: &Context, path: &RelPath) -> Result<Outcome, Outc
             })
         })
         .await?;
-    let Some((file, fingerprint)) = found else { return Err(Outcome::Again) };
+    let Some((file, local)) = found else { return Err(Outcome::Again) };
     match head_entry(context, &file).await? {
-        RemoteEntry::Object(_) => match move_aside(context, &file, fingerprint).await? {
-            Outcome::Done { events, mut look_at } => {
-                look_at.push(path.clone());
-                Ok(Outcome::Done { events, look_at })
-            }
-            outcome => Ok(outcome),
-        },
+        RemoteEntry::Object(_) => Ok(Outcome::InTheWay { file, local }),
         _ => Err(Outcome::Problem(format!("{file} is a file, and has to go before the folder can come"))),
     }
 }

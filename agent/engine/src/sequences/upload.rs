@@ -13,6 +13,7 @@ use gosync_plan::{Ancestor, Digests, Fingerprint, Generation, Nonce};
 use md5::{Digest as _, Md5};
 
 use super::read::{Large, Reading, Small, end, hash_large, read_full, read_small};
+use super::recover::abort_stale;
 use super::{Outcome, Task, tmp_path, write_ancestor};
 use crate::context::Context;
 use crate::digest::{Digester, Wanted, of_bytes};
@@ -182,7 +183,8 @@ impl Sending<'_> {
             // A refused completion leaves the upload behind.
             store.abort_upload(&key, &upload).await.ok();
         }
-        if !matches!(outcome, Ok(Outcome::Unresolved(..)) | Err(Outcome::Unresolved(..))) {
+        // Of an upload that may still be open, the id is kept: the next try goes on with it.
+        if refused || matches!(outcome, Ok(Outcome::Done { .. })) {
             context.record(vec![StateChange::DropUpload(upload)], Vec::new()).await?;
         }
         outcome
@@ -194,12 +196,16 @@ impl Sending<'_> {
         context: &Context,
         key: &str,
     ) -> Result<(JournalEntry, String, Vec<(u32, String, u64)>), Outcome> {
-        let left = context.ports.state.uploads().await?.into_iter().find(|row| {
-            row.path == *self.task.path()
-                && row.local == self.local
-                && row.digests.blake3 == self.digests.blake3
-                && row.part_bytes == self.part_bytes
-        });
+        let mut left = None;
+        for row in context.ports.state.uploads().await?.into_iter().filter(|row| row.path == *self.task.path()) {
+            if row.local == self.local && row.digests.blake3 == self.digests.blake3 && row.part_bytes == self.part_bytes
+            {
+                left = Some(row);
+            } else {
+                // Of a content that isn't there any more. What can't be aborted now is aborted by the next start.
+                abort_stale(context, row).await.ok();
+            }
+        }
         if let Some(row) = left
             && !self.open
         {
@@ -222,6 +228,7 @@ impl Sending<'_> {
         let headers = headers(&entry, self.local, &self.digests, self.open);
         let upload = match context.ports.store.create_upload(key, &headers).await {
             Ok(upload) => upload,
+            Err(error) if error.outcome_unknown() => return Err(unresolved(entry, error.into())),
             Err(error) => {
                 context.record(vec![StateChange::End(entry.id)], Vec::new()).await?;
                 return Err(error.into());
@@ -475,14 +482,47 @@ async fn content_hash(
 
 /// Finishes a journalled upload whose outcome was unknown.
 pub async fn finish_unresolved(context: &Context, entry: JournalEntry) -> Outcome {
-    let result = match resolve(context, &entry, None).await {
-        Ok(Some(generation)) => acknowledged(context, &entry, generation).await,
-        Ok(None) => match context.record(vec![StateChange::End(entry.id)], Vec::new()).await {
-            Ok(()) => Ok(Outcome::Again),
-            Err(error) => Err(error.into()),
+    match resolve(context, &entry, None).await {
+        Ok(Some(generation)) => acknowledged(context, &entry, generation).await.unwrap_or_else(|outcome| outcome),
+        Ok(None) => match end_without_effect(context, &entry).await {
+            Ok(()) => Outcome::Again,
+            Err(failure) => unresolved(entry, failure),
         },
-        Err(Failure::Killed) => Ok(Outcome::Failed(Failure::Killed)),
-        Err(failure) => Ok(Outcome::Unresolved(Box::new(entry), failure)),
+        Err(failure) => unresolved(entry, failure),
+    }
+}
+
+fn unresolved(entry: JournalEntry, failure: Failure) -> Outcome {
+    match failure {
+        Failure::Killed => Outcome::Failed(Failure::Killed),
+        failure => Outcome::Unresolved(Box::new(entry), failure),
+    }
+}
+
+async fn end_without_effect(context: &Context, entry: &JournalEntry) -> Result<(), Failure> {
+    if matches!(&entry.kind, JournalKind::Upload { digests, .. } if digests.size > context.config.limits.part_bytes) {
+        abort_unnoted(context, &context.config.prefix.key(&entry.path)).await?;
+    }
+    context.record(vec![StateChange::End(entry.id)], Vec::new()).await?;
+    Ok(())
+}
+
+/// The store may have begun an upload whose id was never noted here. It has no parts, which tells it from those that
+/// somebody else has under way (who begins again if this was one of theirs, after all).
+async fn abort_unnoted(context: &Context, key: &str) -> Result<(), Failure> {
+    let store = &context.ports.store;
+    let noted = context.ports.state.uploads().await?;
+    let pending = match store.list_uploads(key).await {
+        Ok(pending) => pending,
+        Err(error) if error.is_of_the_store() || error.kind == StoreErrorKind::Killed => return Err(error.into()),
+        // A store that doesn't tell keeps what it has.
+        Err(_) => return Ok(()),
     };
-    result.unwrap_or_else(|outcome| outcome)
+    let unnoted = |upload: &str| noted.iter().all(|row| row.upload != upload);
+    for upload in pending.into_iter().filter(|pending| pending.key == key && unnoted(&pending.upload)) {
+        if store.list_parts(key, &upload.upload).await.is_ok_and(|parts| parts.is_empty()) {
+            store.abort_upload(key, &upload.upload).await.ok();
+        }
+    }
+    Ok(())
 }

@@ -374,20 +374,20 @@ mod tests {
 
     #[test]
     fn a_path_is_told_from_the_root_on() {
-        let root = Path::new("/the/root");
+        let root = Path::new("/the/tree");
         let unspeakable = |bytes: &'static [u8]| Path::new(OsStr::from_bytes(bytes));
         for (path, expected) in [
-            (Path::new("/the/root"), Place::Inside("")),
-            (Path::new("/the/root/a/b"), Place::Inside("a/b")),
-            (Path::new("/the/root/.gosync-not"), Place::Inside(".gosync-not")),
-            (Path::new("/the/root/a/.gosync"), Place::Inside("a/.gosync")),
-            (Path::new("/the/root/.gosync"), Place::NotOurs),
-            (Path::new("/the/root/.gosync/tmp/x"), Place::NotOurs),
-            (Path::new("/the/roots"), Place::NotOurs),
+            (Path::new("/the/tree"), Place::Inside("")),
+            (Path::new("/the/tree/a/b"), Place::Inside("a/b")),
+            (Path::new("/the/tree/.gosync-not"), Place::Inside(".gosync-not")),
+            (Path::new("/the/tree/a/.gosync"), Place::Inside("a/.gosync")),
+            (Path::new("/the/tree/.gosync"), Place::NotOurs),
+            (Path::new("/the/tree/.gosync/tmp/x"), Place::NotOurs),
+            (Path::new("/the/trees"), Place::NotOurs),
             (Path::new("/the"), Place::NotOurs),
-            (unspeakable(b"/the/root/a/\xff"), Place::Unspeakable("a")),
-            (unspeakable(b"/the/root/a/\xff/b/c"), Place::Unspeakable("a")),
-            (unspeakable(b"/the/root/\xff"), Place::Unspeakable("")),
+            (unspeakable(b"/the/tree/a/\xff"), Place::Unspeakable("a")),
+            (unspeakable(b"/the/tree/a/\xff/b/c"), Place::Unspeakable("a")),
+            (unspeakable(b"/the/tree/\xff"), Place::Unspeakable("")),
         ] {
             assert_eq!(place(root, path), expected, "{}", path.display());
         }

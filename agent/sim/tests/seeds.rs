@@ -1,0 +1,73 @@
+//! Worlds by the hundred: every promise is kept in each, and faults that are planted into the engine are found.
+//!
+//! A seed that fails here tells its story with `gosync sim --seed N`.
+#![allow(clippy::unwrap_used, clippy::panic, reason = "tests may stop at the first surprise")]
+
+use std::thread;
+
+use gosync_engine::planted::{self, Planted};
+use gosync_sim::{Options, simulate};
+
+/// What `make test` runs; more may be asked for by hand.
+const SEEDS: u64 = 500;
+const THREADS: u64 = 2;
+
+fn failures(seeds: impl Iterator<Item = u64>) -> Vec<String> {
+    seeds
+        .map(|seed| simulate(&Options::new(seed)))
+        .filter(|outcome| !outcome.violations.is_empty())
+        .map(|outcome| outcome.verdict().join("\n"))
+        .collect()
+}
+
+#[test]
+fn every_promise_is_kept_in_hundreds_of_worlds() {
+    let failures: Vec<String> = thread::scope(|scope| {
+        let halves: Vec<_> = (0..THREADS)
+            .map(|thread| scope.spawn(move || failures((thread..SEEDS).step_by(THREADS as usize))))
+            .collect();
+        halves.into_iter().flat_map(|half| half.join().unwrap()).collect()
+    });
+    assert!(failures.is_empty(), "{} of {SEEDS} seeds:\n{}", failures.len(), failures.join("\n"));
+}
+
+#[test]
+fn the_same_seed_tells_the_same_story() {
+    for seed in 0..5 {
+        let tell = || simulate(&Options { story: true, ..Options::new(seed) }).story;
+        let (first, second) = (tell(), tell());
+        let different = first.iter().zip(&second).find(|(one, other)| one != other);
+        assert_eq!(different, None, "seed {seed}");
+        assert_eq!(first.len(), second.len());
+    }
+}
+
+/// Random seeds alone, in their order, within what `every_promise_is_kept_in_hundreds_of_worlds` runs.
+fn seeds_needed_for(planted: Planted) -> u64 {
+    planted::set(planted);
+    let found = (0..SEEDS).find(|seed| !simulate(&Options::new(*seed)).violations.is_empty());
+    planted::set(Planted::None);
+    let Some(seed) = found else { panic!("{planted:?} is not found within {SEEDS} seeds") };
+    println!("{planted:?} is found after {} seeds", seed + 1);
+    seed + 1
+}
+
+#[test]
+fn an_upload_without_its_condition_is_found() {
+    assert!(seeds_needed_for(Planted::SkipPrecondition) <= SEEDS);
+}
+
+#[test]
+fn an_ancestor_that_is_written_before_its_content_is_in_place_is_found() {
+    assert!(seeds_needed_for(Planted::AncestorBeforeSync) <= SEEDS);
+}
+
+#[test]
+fn a_listing_that_broke_off_and_is_trusted_is_found() {
+    assert!(seeds_needed_for(Planted::IncompleteListingTrusted) <= SEEDS);
+}
+
+#[test]
+fn an_edit_that_is_taken_for_a_delete_is_found() {
+    assert!(seeds_needed_for(Planted::EditVersusDeleteAsDelete) <= SEEDS);
+}
