@@ -27,7 +27,6 @@ use crate::socket::Socket;
 use crate::stores::Stores;
 use crate::{drain, http, reload};
 
-const WORKERS: usize = 2;
 /// Threads for calls that block, and how long an idle one stays. Each has a heap and a stack of its own: few keep the
 /// agent small, and calls on a local disk are short.
 const BLOCKING_MAX: usize = 8;
@@ -93,8 +92,7 @@ pub fn check(loaded: &Loaded) -> Result<(), StartError> {
 }
 
 pub fn runtime() -> Result<Runtime, StartError> {
-    tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(WORKERS)
+    tokio::runtime::Builder::new_current_thread()
         .max_blocking_threads(BLOCKING_MAX)
         .thread_keep_alive(BLOCKING_IDLE)
         .thread_name("gosync")

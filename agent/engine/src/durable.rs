@@ -89,9 +89,21 @@ fn sync(tree: &dyn LocalTree, targets: &[Target]) -> Result<(), TreeError> {
         return tree.sync_tree();
     }
     for target in targets {
-        match target {
-            Target::Content(path) => tree.open(path)?.sync()?,
-            Target::Folder(folder) => tree.sync_folder(folder)?,
+        let synced = match target {
+            Target::Content(path) => tree.open(path).and_then(|file| file.sync()),
+            Target::Folder(folder) => tree.sync_folder(folder),
+        };
+        match synced {
+            // The file that was meant is not there any more, and needs nothing; the next look sees what is.
+            Err(error)
+                if matches!(
+                    error.kind,
+                    TreeErrorKind::NotFound
+                        | TreeErrorKind::NotAFolder
+                        | TreeErrorKind::IsAFolder
+                        | TreeErrorKind::Unsupported
+                ) => {}
+            result => result?,
         }
     }
     Ok(())

@@ -7,7 +7,7 @@ pub enum Planted {
     SkipPrecondition,
     /// The ancestor is written before the content is in place.
     AncestorBeforeSync,
-    /// A listing that broke off counts as complete.
+    /// A listing that broke off counts as complete, and what it leaves out as deleted without a further look.
     IncompleteListingTrusted,
     /// A local edit of a path that was deleted in the bucket is treated as unedited.
     EditVersusDeleteAsDelete,

@@ -49,6 +49,8 @@ pub struct Found {
 pub struct Swept {
     /// `None`: complete.
     pub failure: Option<Failure>,
+    /// Time in which the store was asked for pages; not the time in which nobody took them.
+    pub listing_ms: u64,
     /// Objects with a syncable key, in the part that was listed.
     pub listed: u64,
     pub walked: u64,
@@ -60,6 +62,9 @@ pub struct Swept {
     /// Names and folders that were left alone: as shown, and why.
     pub problems: Vec<(String, String)>,
 }
+
+/// No page counts for more: it was the agent that stood still then, not the store that worked.
+const PAGE_MS_MAX: u64 = 5_000;
 
 struct Batch<T> {
     items: Vec<T>,
@@ -102,18 +107,22 @@ pub async fn sweep(context: &Context, scope: Scope, mut out: mpsc::Sender<Found>
             produce_walk(context, walk_in).await;
         }
     };
-    let (swept, (), (), ()) =
-        join!(merge, produce_listing(context, listing_in), walking, produce_ancestors(context, ancestors_in));
-    swept
+    let mut listing_ms = 0;
+    let listing = produce_listing(context, listing_in, &mut listing_ms);
+    let (swept, (), (), ()) = join!(merge, listing, walking, produce_ancestors(context, ancestors_in));
+    Swept { listing_ms, ..swept }
 }
 
-async fn produce_listing(context: &Context, mut out: Producer<Listed>) {
+async fn produce_listing(context: &Context, mut out: Producer<Listed>, listing_ms: &mut u64) {
     let mut request = ListRequest { prefix: context.config.prefix.as_str().to_owned(), ..ListRequest::default() };
     let mut last: Option<String> = None;
     // For all pages: a store may answer the later ones from what it saw when it was asked for the first.
     let read_at = context.record_count();
     loop {
-        match list_page(context, &request).await {
+        let asked_ms = context.ports.clock.monotonic_ms();
+        let page = list_page(context, &request).await;
+        *listing_ms += (context.ports.clock.monotonic_ms() - asked_ms).min(PAGE_MS_MAX);
+        match page {
             Ok(page) => {
                 if let Err(error) = check_order(&request.prefix, last.as_deref(), &page.objects) {
                     let _ = out.send(Err(error.into())).await;

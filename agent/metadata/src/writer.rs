@@ -1,4 +1,5 @@
-//! The one writer of a file: writes queue up, and all that wait together share one commit.
+//! The one writer of a file: writes queue up, and all that wait together share one commit. Under load they gather for a
+//! few milliseconds between two commits.
 //!
 //! A write is answered after the commit that holds it. When anything in a shared transaction fails, the transaction is
 //! rolled back and each of its writes is tried again alone, so that a write fails by its own fault only. A write whose
@@ -7,6 +8,7 @@
 use std::future::Future;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use gosync_engine::ports::state::StateError;
 use sqlx::Connection;
@@ -17,6 +19,9 @@ use crate::database::Database;
 
 /// Writes that wait at most; further callers wait to be let in. Also the most that share a commit.
 const QUEUE_MAX: usize = 256;
+/// A commit costs a sync and changes of threads, however little is in it: after one that was shared, more writes are on
+/// their way and are waited for. Whoever writes alone never waits.
+const GATHER: Duration = Duration::from_millis(5);
 
 pub(crate) trait Write: Send + Sync + Sized + 'static {
     type Answer: Send + 'static;
@@ -103,6 +108,9 @@ impl Desk {
             }
             for (result, answer) in self.commit_or_each_alone(&group).await.into_iter().zip(answers) {
                 let _ = answer.send(result);
+            }
+            if group.len() > 1 {
+                tokio::time::sleep(GATHER).await;
             }
         }
         if let Some(connection) = self.connection.take() {

@@ -111,9 +111,20 @@ impl Disk {
         answer
     }
 
+    /// Nothing would tell a change of the inode now from the last one if size and mtime are kept: the clock is too coarse,
+    /// or it was just put there and no lease keeps writers away until its fingerprint is taken.
+    pub fn hides_a_change(&self, ino: Ino) -> bool {
+        const JUST_NOW_NS: i64 = 10_000_000;
+        let inode = self.inode(ino);
+        let same_tick = self.tick_ns > 1 && inode.ctime_ns == self.clock_ns - self.clock_ns.rem_euclid(self.tick_ns);
+        same_tick || (!inode.leasable && (self.clock_ns - inode.ctime_ns).abs() < JUST_NOW_NS)
+    }
+
     fn stamp(&mut self) -> i64 {
         let now = self.clock_ns - self.clock_ns.rem_euclid(self.tick_ns);
-        self.last_stamp_ns = if self.tick_ns == 1 { now.max(self.last_stamp_ns + 1) } else { now };
+        // No two changes get the same one where stamps are fine; but a clock may be set back.
+        let is_close = (self.last_stamp_ns - now).abs() < 1_000_000;
+        self.last_stamp_ns = if self.tick_ns == 1 && is_close { now.max(self.last_stamp_ns + 1) } else { now };
         self.last_stamp_ns
     }
 
@@ -398,6 +409,7 @@ impl Disk {
             content[offset..end].copy_from_slice(bytes);
         }
         inode.unsynced |= agent;
+        self.user_syncs(ino);
     }
 
     pub fn set_len(&mut self, ino: Ino, len: usize) {
@@ -408,6 +420,15 @@ impl Disk {
         }
         inode.unsynced |= agent;
         self.touch(ino);
+        self.user_syncs(ino);
+    }
+
+    /// What users write is durable at once, and with it the name that they wrote it under.
+    fn user_syncs(&mut self, ino: Ino) {
+        if !self.agent {
+            let last = self.volatile.iter().rposition(|call| call.iter().any(|undo| undo.before == Some(ino)));
+            self.make_durable(last);
+        }
     }
 
     pub fn touch(&mut self, ino: Ino) {
@@ -423,6 +444,10 @@ impl Disk {
     /// The journal is written in order: what happened before the last change in this folder becomes durable with it.
     pub fn sync_folder(&mut self, folder: Ino) {
         let last = self.volatile.iter().rposition(|call| call.iter().any(|undo| undo.folder == folder));
+        self.make_durable(last);
+    }
+
+    fn make_durable(&mut self, last: Option<usize>) {
         if let Some(last) = last {
             self.volatile.drain(..=last);
         }

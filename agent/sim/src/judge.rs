@@ -135,10 +135,11 @@ impl World {
             let moved_aside = after.iter().any(|(other, there)| *there == ino && is_synced(other));
             let others = self.synced_paths(replica, ino);
             let names = self.replicas[replica].disk.inode(ino).names.clone();
-            // A conflict copy that is taken back, while the file has its first name, or was just deleted under it.
+            // A conflict copy that is taken back, while the file has another name, or was just deleted under its first.
             let second_name = others.iter().any(|other| self.ledger.are_of_one_family(other, path))
-                || names.iter().any(|name| {
-                    self.ledger.are_of_one_family(name, path) && self.ledger.leads_to_deletion(name, content)
+                || names.iter().filter(|name| *name != path).any(|name| {
+                    self.ledger.are_of_one_family(name, path)
+                        && (!others.is_empty() || self.ledger.leads_to_deletion(name, content))
                 });
             if !after.contains_key(path)
                 && !moved_aside
@@ -189,6 +190,7 @@ impl World {
         match self.ledger.origin(content) {
             Origin::Complete => {}
             _ if self.ledger.is_marked_open(content) => {}
+            Origin::Progress if self.open_files_are_unknowable() => self.ledger.mark_open(content),
             Origin::Progress => {
                 let message = format!("agent-{replica} put {content} at {path}: somebody was still writing it");
                 self.violate("P3", Some(content), message);
@@ -270,6 +272,9 @@ impl World {
             }
             return Ok(answer);
         };
+        if before != after {
+            self.tell_other_mirrors(replica, &path);
+        }
         match (before, after) {
             (Some(before), None) if !self.ledger.leads_to_deletion(&path, before) => {
                 let message = format!("agent-{replica} deleted {before} at {path}, which nobody deleted");
@@ -284,6 +289,11 @@ impl World {
         Ok(answer)
     }
 
+    /// Without leases, or between two ticks of a coarse clock, nobody can know that a writer is at a file.
+    fn open_files_are_unknowable(&self) -> bool {
+        self.profile.leasing != Leasing::Always || self.profile.tick_ns > 1
+    }
+
     /// P3: what an agent shows in the bucket.
     fn judge_object(&mut self, replica: usize, path: &str, key: &str, content: ContentId) {
         if self.ledger.origin(content) == Origin::Complete {
@@ -296,9 +306,7 @@ impl World {
             self.ledger.step(path, Some(content), now, &[]);
             return;
         }
-        // Without leases, or between two ticks of a coarse clock, nobody can know that a writer is at it.
-        let unknowable = self.profile.leasing != Leasing::Always || self.profile.tick_ns > 1;
-        if self.ledger.origin(content) == Origin::Progress && unknowable {
+        if self.ledger.origin(content) == Origin::Progress && self.open_files_are_unknowable() {
             self.ledger.mark_open(content);
             return;
         }

@@ -95,6 +95,22 @@ pub struct Profile {
     pub races: f64,
     pub kills: u32,
     pub power: bool,
+    /// A restarted agent may find its state gone.
+    pub forgetful: bool,
+    /// Agents may stand still for a while and go on as if nothing had been.
+    pub freezes: bool,
+    /// Hosts' clocks may jump.
+    pub clocks_jump: bool,
+    /// How likely a page of a listing is wrong.
+    pub lies: f64,
+    /// The file system knows hard links.
+    pub links: bool,
+    /// The file system knows `renameat2` with flags.
+    pub exchange: bool,
+    /// Mirrors tell each other of what they wrote.
+    pub remote_hints: f64,
+    /// The latest start of an agent, milliseconds.
+    pub start_ms: u64,
 }
 
 impl Profile {
@@ -108,7 +124,9 @@ impl Profile {
         let interval_ms = dice.between(1_000, 8_000);
         let troubled = often(faults.store, 0.6, dice);
         let failing = often(faults.disk, 0.4, dice);
-        let racing = often(faults.races, 0.7, dice);
+        let exchange = dice.chance(0.92);
+        // Where nothing can be exchanged, a moment is left in which a file is lost that is saved just then.
+        let racing = often(faults.races, 0.7, dice) && exchange;
         Self {
             prefix: if dice.chance(0.5) { "p/" } else { "" },
             versioned: dice.chance(0.4),
@@ -132,6 +150,14 @@ impl Profile {
             races: if racing { 0.03 } else { 0.0 },
             kills: if faults.kills { u32::try_from(dice.below(6)).unwrap_or(0) } else { 0 },
             power: faults.power,
+            forgetful: often(faults.kills, 0.15, dice),
+            freezes: often(faults.races, 0.3, dice),
+            clocks_jump: often(faults.disk, 0.2, dice),
+            lies: if often(faults.store, 0.2, dice) { 0.05 } else { 0.0 },
+            links: dice.chance(0.9),
+            exchange,
+            remote_hints: if dice.chance(0.5) { 0.5 } else { 0.0 },
+            start_ms: if dice.chance(0.7) { 3_000 } else { 60_000 },
         }
     }
 

@@ -95,7 +95,7 @@ impl Run<'_> {
             let profile = world.profile.clone();
             world.tell(Who::World, || format!("{profile:?}"));
             for replica in 0..self.agents.len() {
-                let delay_ms = world.dice.between(0, 3_000);
+                let delay_ms = world.dice.between(0, profile.start_ms);
                 world.schedule(delay_ms * MS, Event::Start { replica });
             }
             world.schedule(0, Event::People);
@@ -172,7 +172,10 @@ impl Run<'_> {
         match event {
             Event::Wake(waker) => waker.wake(),
             Event::Job { replica, life, job } => {
-                if lock(&self.world).alive(replica, life) {
+                let thaw_ns = self.frozen_for_ns(replica);
+                if thaw_ns > 0 {
+                    lock(&self.world).schedule(thaw_ns, Event::Job { replica, life, job });
+                } else if lock(&self.world).alive(replica, life) {
                     self.guarded(replica, job);
                 }
             }
@@ -185,6 +188,8 @@ impl Run<'_> {
             }
             Event::People => self.people(),
             Event::Start { replica } => self.start(replica),
+            // Whoever was woken while it stood still is polled after this event.
+            Event::Thaw => {}
             Event::Late(request) => lock(&self.world).late_request_arrives(request),
             Event::Operator => self.operator(),
         }
@@ -198,6 +203,7 @@ impl Run<'_> {
             return;
         }
         world.steps_left -= 1;
+        world.a_host_may_falter();
         let replicas = world.replicas.len();
         match world.dice.below(replicas + 1) {
             replica if replica < replicas => world.user_step(replica, None),
@@ -238,6 +244,7 @@ impl Run<'_> {
     fn poll_agents(&mut self) {
         loop {
             let runnable: Vec<usize> = (0..self.agents.len())
+                .filter(|replica| self.frozen_for_ns(*replica) == 0)
                 .filter(|replica| {
                     self.agents[*replica].as_ref().is_some_and(|agent| agent.woken.0.swap(false, Ordering::Relaxed))
                 })
@@ -262,6 +269,11 @@ impl Run<'_> {
                 }
             }
         }
+    }
+
+    fn frozen_for_ns(&self, replica: usize) -> u64 {
+        let world = lock(&self.world);
+        world.replicas[replica].frozen_until_ns.saturating_sub(world.now_ns())
     }
 
     /// Runs an agent's code; `None` when it panicked.

@@ -103,6 +103,27 @@ impl World {
         lost
     }
 
+    /// Some stores' listings leave out, end early, or come in disorder.
+    fn perhaps_a_lie(&mut self, mut page: ListPage) -> ListPage {
+        if self.quiet || !self.dice.chance(self.profile.lies) {
+            return page;
+        }
+        let at = self.dice.below(page.objects.len());
+        match self.dice.below(3) {
+            0 => {
+                page.objects.truncate(at);
+                page.next = None;
+            }
+            1 if at < page.objects.len() => {
+                page.objects.remove(at);
+            }
+            _ => page.objects.reverse(),
+        }
+        self.stats.faults += 1;
+        self.tell(Who::World, || "that listing is wrong".to_owned());
+        page
+    }
+
     /// A request whose sender knows nothing of it any more may still arrive.
     fn send_late(&mut self, request: Option<LateRequest>) {
         if let Some(request) = request.filter(|_| self.profile.late_requests)
@@ -142,7 +163,8 @@ impl ObjectStore for SimStore {
                     Ok(wanted @ 1..) => wanted.min(world.profile.page_keys),
                     _ => world.profile.page_keys,
                 };
-                Ok(world.bucket.list(&prefix, after.as_deref(), keys_max))
+                let page = world.bucket.list(&prefix, after.as_deref(), keys_max);
+                Ok(world.perhaps_a_lie(page))
             })
             .await
     }

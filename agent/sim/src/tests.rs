@@ -11,7 +11,7 @@ use gosync_engine::MirrorConfig;
 use gosync_engine::ports::local::Kind;
 use gosync_engine::ports::runtime::blocking;
 use gosync_engine::ports::store::{Condition, ListRequest, PutRequest};
-use gosync_engine::ports::{Lease, LocalTree, ObjectStore, Ports, StoreErrorKind, TreeErrorKind};
+use gosync_engine::ports::{Lease, LocalTree, Ports, StoreErrorKind, TreeErrorKind};
 
 mod conformance;
 
@@ -30,6 +30,7 @@ fn calm() -> Options {
 fn tree() -> SimTree {
     let mut world = World::new(&calm());
     world.profile.leasing = Leasing::Always;
+    (world.profile.exchange, world.profile.links) = (true, true);
     world.replicas[0].disk.tick_ns = 1;
     world.replicas[0].disk.permissions = false;
     let world = Arc::new(Mutex::new(world));

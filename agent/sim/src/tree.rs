@@ -92,6 +92,9 @@ impl Port {
     fn rename_as(&self, name: &'static str, from: &str, to: &str, how: Renaming) -> Result<(), TreeError> {
         let target = if is_synced(to) { to } else { from };
         self.named_call(name, &format!("{from} -> {to}"), target, Call::Effect, |world| {
+            if how != Renaming::Replace && !world.profile.exchange {
+                return Err(TreeErrorKind::Unsupported);
+            }
             world.agent_renames(self.replica, &[from, to], |disk| disk.rename(from, to, how))
         })
     }
@@ -210,6 +213,10 @@ impl LocalTree for SimTree {
     fn link(&self, from: &str, to: &str) -> Result<(), TreeError> {
         let target = if is_synced(to) { to } else { from };
         self.0.named_call("link", &format!("{from} -> {to}"), target, Call::Effect, |world| {
+            // Without exchange there is only this way.
+            if !world.profile.links && world.profile.exchange {
+                return Err(TreeErrorKind::Unsupported);
+            }
             world.agent_renames(self.0.replica, &[to], |disk| disk.link(from, to))
         })
     }
@@ -358,8 +365,10 @@ impl TreeFile for SimFile {
     }
 
     fn lease(&self) -> Lease {
-        let answer = self.look("lease", |disk| {
-            let inode = disk.inode(self.ino);
+        // Whoever can't be asked is `Unavailable` for good; a call that fails by chance would only hide writers.
+        let answer = {
+            let world = self.port.lock();
+            let inode = world.replicas[self.port.replica].disk.inode(self.ino);
             if inode.writers + inode.agent_writers + inode.mappings > 0 {
                 Lease::Busy
             } else if inode.leasable {
@@ -367,8 +376,7 @@ impl TreeFile for SimFile {
             } else {
                 Lease::Unavailable
             }
-        });
-        let answer = answer.unwrap_or(Lease::Unavailable);
+        };
         if answer == Lease::Granted && !self.leased.swap(true, std::sync::atomic::Ordering::Relaxed) {
             self.port.lock().replicas[self.port.replica].disk.inode_mut(self.ino).leases += 1;
         }

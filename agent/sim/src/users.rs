@@ -49,8 +49,8 @@ impl World {
             return;
         }
         let path = match target {
-            Some(target) => target.to_owned(),
-            None => self.any_path(replica),
+            Some(target) if !self.is_half(replica, target) => target.to_owned(),
+            _ => self.any_path(replica),
         };
         let file = self.file_at(replica, &path);
         match (file, self.dice.below(100)) {
@@ -74,13 +74,19 @@ impl World {
         }
     }
 
+    /// Nobody has anything to do with a conflict copy before its conflict is through.
+    fn is_half(&self, replica: usize, path: &str) -> bool {
+        let links = self.file_at(replica, path).map_or(0, |ino| self.replicas[replica].disk.inode(ino).links);
+        path.contains(".conflict-") && links > 1
+    }
+
     fn any_path(&mut self, replica: usize) -> String {
         let files: Vec<String> = self.replicas[replica]
             .disk
             .files("")
             .into_iter()
             .map(|(path, _)| path)
-            .filter(|path| is_synced(path))
+            .filter(|path| is_synced(path) && !self.is_half(replica, path))
             .collect();
         if self.dice.chance(0.6)
             && let Some(path) = self.dice.pick(&files)
@@ -179,7 +185,8 @@ impl World {
 
     /// The same size and the same mtime as before, as an archive that is unpacked again may have.
     fn keep_time(&mut self, replica: usize, path: &str, ino: Ino) {
-        if !self.may_write(replica, ino) {
+        let disk = &self.replicas[replica].disk;
+        if !self.may_write(replica, ino) || disk.hides_a_change(ino) {
             return;
         }
         let bytes = self.replicas[replica].disk.bytes(ino).len();

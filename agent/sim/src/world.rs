@@ -10,6 +10,7 @@ use std::task::Waker;
 
 use gosync_engine::Hint;
 use gosync_engine::ports::store::{Condition, ObjectHeaders};
+use gosync_plan::RelPath;
 
 use crate::bucket::Bucket;
 use crate::dice::Dice;
@@ -68,6 +69,8 @@ pub enum Event {
     Start {
         replica: usize,
     },
+    /// A process that stood still goes on.
+    Thaw,
     /// A request arrives long after the agent that sent it gave up or died.
     Late(LateRequest),
     /// A person looks at halts and answers them.
@@ -88,6 +91,8 @@ pub struct Replica {
     pub life: u32,
     pub running: bool,
     pub kills_left: u32,
+    /// The process stands still until then.
+    pub frozen_until_ns: u64,
     clock_skew_ns: i64,
     boot_ns: u64,
     pub writers: Vec<Writer>,
@@ -246,9 +251,29 @@ impl World {
         machine.life += 1;
         machine.running = true;
         machine.boot_ns = now_ns.saturating_sub(back_ns);
+        machine.frozen_until_ns = 0;
         let life = machine.life;
+        if self.profile.forgetful && life > 1 && self.dice.chance(0.3) {
+            self.tell(Who::World, || format!("the state of agent-{replica} is lost"));
+            self.replicas[replica].rows = Rows::default();
+        }
         self.tell(Who::World, || format!("agent-{replica} starts (life {life})"));
         life
+    }
+
+    /// A process is stopped for a while, or a clock is set.
+    pub fn a_host_may_falter(&mut self) {
+        let replica = self.dice.below(self.replicas.len());
+        if self.profile.freezes && self.dice.chance(0.03) {
+            let milliseconds = self.dice.between(10, 20_000);
+            self.replicas[replica].frozen_until_ns = self.now_ns + milliseconds * MS;
+            self.tell(Who::World, || format!("agent-{replica} stands still for {milliseconds} ms"));
+            self.schedule(milliseconds * MS, Event::Thaw);
+        }
+        if self.profile.clocks_jump && self.dice.chance(0.02) {
+            self.replicas[replica].set_clock(&mut self.dice);
+            self.tell(Who::World, || format!("the clock of host {replica} is set"));
+        }
     }
 
     /// The process ends in the middle of what it does.
@@ -295,6 +320,19 @@ impl World {
         }
     }
 
+    /// Other mirrors hear of what an agent did to a key; or of what nobody did.
+    pub fn tell_other_mirrors(&mut self, of: usize, path: &str) {
+        let Ok(path) = RelPath::new(path) else { return };
+        let likely = self.profile.remote_hints;
+        for replica in 0..self.replicas.len() {
+            if replica != of && self.replicas[replica].running && self.dice.chance(likely) {
+                let life = self.replicas[replica].life;
+                let delay_ms = self.dice.between(0, 200);
+                self.schedule(delay_ms * MS, Event::Hint { replica, life, hint: Hint::Remote(path.clone()) });
+            }
+        }
+    }
+
     pub fn tell(&mut self, who: Who, text: impl FnOnce() -> String) {
         if self.telling {
             let line = format!("{:>10.4}s  {:<8} {}", self.now_ns as f64 / 1e9, who.to_string(), text());
@@ -313,7 +351,6 @@ impl Replica {
     fn new(profile: &Profile, dice: &mut Dice) -> Self {
         let mut disk = Disk::new(profile.tick_ns);
         disk.permissions = profile.permissions;
-        let hour_ns = 3_600_000 * i64::try_from(MS).unwrap_or(0);
         Self {
             disk,
             rows: Rows::default(),
@@ -321,11 +358,16 @@ impl Replica {
             life: 0,
             running: false,
             kills_left: profile.kills,
-            // P7: no two clocks agree.
-            clock_skew_ns: (i64::try_from(dice.between(0, 48)).unwrap_or(0) - 24) * hour_ns,
+            frozen_until_ns: 0,
+            clock_skew_ns: a_skew_ns(dice),
             boot_ns: 0,
             writers: Vec::new(),
         }
+    }
+
+    /// Somebody sets the host's clock.
+    pub fn set_clock(&mut self, dice: &mut Dice) {
+        self.clock_skew_ns = a_skew_ns(dice);
     }
 
     pub fn leasable(profile: &Profile, dice: &mut Dice) -> bool {
@@ -335,4 +377,10 @@ impl Replica {
             Leasing::Never => false,
         }
     }
+}
+
+/// P7: no two clocks agree.
+fn a_skew_ns(dice: &mut Dice) -> i64 {
+    const HOUR_NS: i64 = 3_600_000_000_000;
+    (i64::try_from(dice.between(0, 48)).unwrap_or(0) - 24) * HOUR_NS
 }

@@ -453,6 +453,11 @@ impl Core {
             let mut deep = BTreeSet::new();
             let mut candidates = Vec::with_capacity(due.len());
             for (path, dirty) in due {
+                if self.in_hand.contains_key(&path) {
+                    // It was hinted before a sweep or another operation took it up.
+                    self.mark(path, dirty);
+                    continue;
+                }
                 if dirty.deep {
                     deep.insert(path.clone());
                     // The expansion looks at it once more, but only locally.

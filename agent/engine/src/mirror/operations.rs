@@ -20,8 +20,9 @@ const OPERATIONS_MAX: usize = 128;
 const RESOLVE_RETRY_MS: u64 = 2_000;
 /// A path that fails is tried again after at most this.
 const RETRY_MS_MAX: u64 = 60_000;
-/// While a file is held open, it is asked about this often.
+/// While a file is held open, it is asked about this often: at first, and after a while.
 const BUSY_RETRY_MS: u64 = 1_000;
+const BUSY_RETRY_MS_MAX: u64 = 10_000;
 
 impl Core {
     pub(super) fn launch(&mut self) {
@@ -163,7 +164,8 @@ impl Core {
                 let since_ms = self.busy.get(&path).map_or(now, |busy| busy.since_ms);
                 self.busy.insert(path.clone(), Busy { since_ms });
                 self.in_hand.remove(&path);
-                self.mark(path, Dirty::at(now + BUSY_RETRY_MS).with_head());
+                let wait = ((now - since_ms) / 10).clamp(BUSY_RETRY_MS, BUSY_RETRY_MS_MAX);
+                self.mark(path, Dirty::at(now + wait).with_head());
             }
             Outcome::InTheWay { file, local } => {
                 if !self.in_hand.contains_key(&file) {

@@ -46,7 +46,7 @@ impl Core {
     pub(super) fn swept(&mut self, scope: Scope, swept: Swept, milliseconds: u64) {
         let now = self.now();
         let limits = &self.context.config.limits;
-        let interval = limits.interval_ms.max(milliseconds.saturating_mul(LIST_SHARE - 1));
+        let interval = limits.interval_ms.max(swept.listing_ms.saturating_mul(LIST_SHARE - 1));
         self.sweeping = None;
         self.context.sweep_ends();
         let complete = swept.failure.is_none();

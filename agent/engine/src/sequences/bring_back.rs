@@ -92,7 +92,8 @@ async fn fetch_version(context: &Context, path: &RelPath, deleted: &Generation) 
                 file.set_mtime_ns(mtime_ns)?;
             }
             file.sync()?;
-            match place_new(tree, &tmp, &*file, &path)? {
+            drop(file);
+            match place_new(tree, &tmp, &path)? {
                 Placed::InPlace { folders, .. } => {
                     for folder in folders {
                         tree.sync_folder(&folder)?;

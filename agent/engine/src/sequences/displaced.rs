@@ -7,7 +7,7 @@
 use gosync_plan::conflict::free_conflict_name;
 use gosync_plan::{ContentHash, Nonce, RelPath};
 
-use super::place::{make_folders, parent};
+use super::place::{make_folders, move_new, parent};
 use super::trash::{TrashName, move_to_trash};
 use super::{Outcome, displaced_path};
 use crate::context::{Context, DISPLACED};
@@ -161,7 +161,7 @@ fn bring_back(
         return keep_as_copy(tree, place, path, free);
     }
     let mut folders = make_folders(tree, path)?;
-    match tree.rename_new(place, path.as_str()) {
+    match move_new(tree, place, path.as_str()) {
         Ok(()) => {
             folders.push(parent(path));
             Ok(Settled::Kept { copy: path.clone(), folders })
@@ -194,7 +194,7 @@ fn keep_as_copy(
     let path = &reachable(tree, path)?;
     let mut folders = make_folders(tree, path)?;
     let Some(copy) = free(path) else { return Ok(Settled::Busy) };
-    match tree.rename_new(place, copy.as_str()) {
+    match move_new(tree, place, copy.as_str()) {
         Ok(()) => {
             folders.push(parent(&copy));
             Ok(Settled::Kept { copy, folders })

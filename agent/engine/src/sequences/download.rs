@@ -9,7 +9,7 @@ use gosync_plan::decide::{ExpectLocal, ModeMerge, merge_mode};
 use gosync_plan::identity::{Identity, same_as_generation};
 use gosync_plan::{Ancestor, Digests, Fingerprint, Generation, Nonce, RelPath};
 
-use super::place::{Placed, parent, place_new, place_over};
+use super::place::{Placed, move_new, parent, place_new, place_over};
 use super::{Outcome, Task, displaced_path, tmp_path, write_ancestor};
 use crate::config::Limits;
 use crate::context::{Context, Reserved, Shared};
@@ -28,11 +28,10 @@ const WRITE_BYTES: usize = 1 << 20;
 /// The mode of a file whose object tells none.
 const MODE_DEFAULT: u32 = 0o644;
 
-/// A verified content in a temp file; not yet durable.
+/// A verified content in a temp file that nobody has open for writing any more; not yet durable.
 struct Fetched {
     operation: Nonce,
     tmp: String,
-    file: Arc<dyn TreeFile>,
     digests: Digests,
     head: Head,
 }
@@ -45,6 +44,9 @@ pub async fn download(
     expect: ExpectLocal,
 ) -> Result<Outcome, Outcome> {
     let path = task.path();
+    if let ExpectLocal::File(planned) = &expect {
+        may_be_replaced(context, path, *planned).await?;
+    }
     let fetched = fetch(context, task, &remote).await?;
     let generation = remote.completed_by(&fetched.head.generation);
     let (bytes, content) = (fetched.digests.size, fetched.digests.blake3);
@@ -56,7 +58,8 @@ pub async fn download(
     };
     let merged = merge(context, ancestor_mode, local_mode, &fetched.head);
     if planted::is(Planted::AncestorBeforeSync) {
-        let fingerprint = fetched.file.stat()?.fingerprint;
+        let tmp = fetched.tmp.clone();
+        let fingerprint = context.local(move |tree| tree.stat(&tmp)).await??.fingerprint;
         let early =
             Ancestor { fingerprint, generation: generation.clone(), content: Some(content), nonce, open: false };
         write_ancestor(context, path, early, Vec::new()).await?;
@@ -99,6 +102,7 @@ pub async fn conflict(
     remote: Generation,
 ) -> Result<Outcome, Outcome> {
     let path = task.path().clone();
+    may_be_replaced(context, &path, local).await?;
     let fetched = fetch(context, task, &remote).await?;
     let generation = remote.completed_by(&fetched.head.generation);
 
@@ -124,8 +128,8 @@ pub async fn conflict(
         })
         .await??;
     // Until this is through nobody looks at the copy: its name may be taken back.
-    let (copy, now, _reserved) = match kept {
-        Kept::As { copy, now, reserved } => (copy, now, reserved),
+    let (copy, now, _reserved, ours) = match kept {
+        Kept::As { copy, now, reserved, ours } => (copy, now, reserved, ours),
         Kept::Again => return Err(Outcome::Again),
         Kept::Busy => return Err(Outcome::Busy),
         Kept::TooMany => {
@@ -140,7 +144,9 @@ pub async fn conflict(
     // The copy's name is durable before the winner appears.
     let targets = vec![Target::Content(copy.as_str().to_owned()), Target::Folder(parent(&copy))];
     if let Err(error) = durable(context, targets).await? {
-        withdraw(context, &copy, &path).await?;
+        if ours {
+            withdraw(context, &copy, &path).await?;
+        }
         return Err(error.into());
     }
     let (bytes, content, nonce) = (fetched.digests.size, fetched.digests.blake3, fetched.head.facts.nonce);
@@ -152,7 +158,9 @@ pub async fn conflict(
     let mut fingerprint = match placed {
         Ok(fingerprint) => fingerprint,
         Err(outcome) => {
-            withdraw(context, &copy, &path).await?;
+            if ours {
+                withdraw(context, &copy, &path).await?;
+            }
             return Err(outcome);
         }
     };
@@ -167,6 +175,24 @@ pub async fn conflict(
     Ok(Outcome::Done { events, look_at })
 }
 
+/// Asked again right before the act; here it saves fetching an object, each time anew, for a file that is held open.
+async fn may_be_replaced(context: &Context, path: &RelPath, planned: Fingerprint) -> Result<(), Outcome> {
+    let path = path.as_str().to_owned();
+    let rests = context
+        .local(move |tree| -> Result<Result<(), Outcome>, TreeError> {
+            let file = tree.open(&path)?;
+            let lease = file.lease();
+            file.release_lease();
+            Ok(match lease {
+                _ if file.stat()?.fingerprint != planned => Err(Outcome::Again),
+                Lease::Busy => Err(Outcome::Busy),
+                Lease::Granted | Lease::Unavailable => Ok(()),
+            })
+        })
+        .await??;
+    rests
+}
+
 /// How the mode of a placed file comes about; the temp file gets it at once.
 fn merge(context: &Context, ancestor: Option<u32>, local: Option<u32>, head: &Head) -> ModeMerge {
     match local {
@@ -176,7 +202,13 @@ fn merge(context: &Context, ancestor: Option<u32>, local: Option<u32>, head: &He
 }
 
 enum Kept {
-    As { copy: RelPath, now: Fingerprint, reserved: Reserved },
+    /// `ours`: the name was given just now, so that it may be taken back.
+    As {
+        copy: RelPath,
+        now: Fingerprint,
+        reserved: Reserved,
+        ours: bool,
+    },
     Again,
     Busy,
     TooMany,
@@ -207,7 +239,7 @@ fn keep_copy(
             copies += 1;
             // A kill between this step and the next left our copy already.
             if tree.stat(name.as_str()).is_ok_and(|stat| stat.fingerprint.inode == planned.inode) {
-                return Ok(Kept::As { reserved: shared.reserve(name.clone()), copy: name, now: planned });
+                return Ok(Kept::As { reserved: shared.reserve(name.clone()), copy: name, now: planned, ours: false });
             }
         }
     }
@@ -225,9 +257,13 @@ fn keep_copy(
             tree.unlink(&private).ok();
             let target = tree.create(&private, planned.mode & 0o7777)?;
             file.copy_to(&*target)?;
+            if file.stat()?.fingerprint != planned {
+                tree.unlink(&private)?;
+                return Ok(Kept::Again);
+            }
             target.set_mtime_ns(planned.mtime_ns)?;
             target.sync()?;
-            tree.rename_new(&private, copy.as_str())?;
+            move_new(tree, &private, copy.as_str())?;
         }
         Err(error) => return Err(error),
     }
@@ -236,18 +272,16 @@ fn keep_copy(
     if !now.same_but_ctime(&planned) {
         return Ok(Kept::Again);
     }
-    Ok(Kept::As { copy, now, reserved })
+    Ok(Kept::As { copy, now, reserved, ours: true })
 }
 
-/// The local content stays at its path: its second name is taken back if it is still just that. One that was synced
-/// meanwhile (after a kill) stays: that it is gone would look like a delete.
+/// The local content stays at its path: its second name is taken back if it is still just that. One that a kill left
+/// stays, for it may be on its way to the bucket already, and the next attempt finds it again.
 async fn withdraw(context: &Context, copy: &RelPath, path: &RelPath) -> Result<(), Outcome> {
-    if context.ancestor(copy).await?.is_none() {
-        let (copy, path) = (copy.clone(), path.clone());
-        // What a kill leaves there is kept at the next start.
-        let out_of_sight = displaced_path(context.ports.ids.nonce());
-        context.local(move |tree| take_back(tree, &copy, &path, &out_of_sight).ok()).await?;
-    }
+    let (copy, path) = (copy.clone(), path.clone());
+    // What a kill leaves there is kept at the next start.
+    let out_of_sight = displaced_path(context.ports.ids.nonce());
+    context.local(move |tree| take_back(tree, &copy, &path, &out_of_sight).ok()).await?;
     Ok(())
 }
 
@@ -257,12 +291,13 @@ fn take_back(tree: &dyn LocalTree, copy: &RelPath, path: &RelPath, out_of_sight:
     if tree.stat(copy.as_str())?.fingerprint.inode != original {
         return Ok(());
     }
-    tree.rename_new(copy.as_str(), out_of_sight)?;
-    if tree.stat(out_of_sight)?.fingerprint.inode == original {
+    move_new(tree, copy.as_str(), out_of_sight)?;
+    let moved = tree.stat(out_of_sight)?;
+    if moved.fingerprint.inode == original && moved.links > 1 {
         // Both names are the same file, so nothing is lost with one of them.
         tree.unlink(out_of_sight)
     } else {
-        tree.rename_new(out_of_sight, copy.as_str())
+        move_new(tree, out_of_sight, copy.as_str())
     }
 }
 
@@ -273,8 +308,8 @@ async fn put_in_place_new(
     fetched: &Fetched,
 ) -> Result<Option<Fingerprint>, Outcome> {
     durable(context, vec![Target::Content(fetched.tmp.clone())]).await??;
-    let (path, tmp, file) = (path.clone(), fetched.tmp.clone(), Arc::clone(&fetched.file));
-    let placed = context.local(move |tree| place_new(tree, &tmp, &*file, &path)).await?;
+    let (path, tmp) = (path.clone(), fetched.tmp.clone());
+    let placed = context.local(move |tree| place_new(tree, &tmp, &path)).await?;
     if placed.as_ref().is_err_and(|error| error.kind == TreeErrorKind::NotAFolder) {
         let tmp = fetched.tmp.clone();
         context.local(move |tree| tree.unlink(&tmp)).await?.ok();
@@ -299,9 +334,9 @@ async fn put_in_place_over(
         began_ms: context.utc_ms(),
     };
     context.record(vec![StateChange::Begin(entry.clone())], Vec::new()).await?;
-    let (path, tmp, file) = (path.clone(), fetched.tmp.clone(), Arc::clone(&fetched.file));
+    let (path, tmp) = (path.clone(), fetched.tmp.clone());
     let to = displaced_path(fetched.operation);
-    let placed = context.local(move |tree| place_over(tree, &tmp, &*file, &to, &path, planned)).await?;
+    let placed = context.local(move |tree| place_over(tree, &tmp, &to, &path, planned)).await?;
     let ended = matches!(placed, Ok(Placed::Again | Placed::Busy));
     let result = placed_durably(context, fetched, placed).await;
     if ended && is_displaced_gone(context, fetched.operation).await? {
@@ -395,30 +430,24 @@ async fn fetch_small(context: &Context, task: &Task, remote: &Generation) -> Res
             })
             .await?
     };
-    let (operation, file) = file;
+    let (operation, _) = file;
     let tmp = tmp_path(operation);
     let checked = match written {
         Ok(digests) => verify(context, &key, &tmp, digests, &head).await.map(|()| digests),
         Err(error) => Err(error.into()),
     };
-    keep_or_drop(context, Fetching { operation, tmp, file, head }, checked).await
-}
-
-struct Fetching {
-    operation: Nonce,
-    tmp: String,
-    file: Arc<dyn TreeFile>,
-    head: Head,
+    keep_or_drop(context, operation, head, checked).await
 }
 
 async fn keep_or_drop(
     context: &Context,
-    fetching: Fetching,
+    operation: Nonce,
+    head: Head,
     digests: Result<Digests, Outcome>,
 ) -> Result<Fetched, Outcome> {
-    let Fetching { operation, tmp, file, head } = fetching;
+    let tmp = tmp_path(operation);
     match digests {
-        Ok(digests) => Ok(Fetched { operation, tmp, file, digests, head }),
+        Ok(digests) => Ok(Fetched { operation, tmp, digests, head }),
         Err(outcome) => {
             context.local(move |tree| tree.unlink(&tmp)).await?.ok();
             Err(outcome)
@@ -461,7 +490,7 @@ async fn fetch_large(context: &Context, task: &Task, remote: &Generation) -> Res
         }
         Err(outcome) => Err(outcome),
     };
-    keep_or_drop(context, Fetching { operation, tmp, file, head }, digests).await
+    keep_or_drop(context, operation, head, digests).await
 }
 
 /// One range into its place in the temp file.

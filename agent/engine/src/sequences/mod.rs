@@ -147,7 +147,6 @@ async fn record(context: &Context, task: &Task, local: Fingerprint, remote: Gene
             }
             let lease = file.lease();
             file.release_lease();
-            file.sync()?;
             Ok(Some(lease != crate::ports::Lease::Busy))
         })
         .await??;
@@ -163,10 +162,12 @@ async fn record(context: &Context, task: &Task, local: Fingerprint, remote: Gene
     if task.ancestor.as_ref() == Some(&ancestor) {
         return Ok(Outcome::Done { events: Vec::new(), look_at: Vec::new() });
     }
+    let mut local_side = vec![Target::Content(path.as_str().to_owned())];
     if task.ancestor.as_ref().is_none_or(|known| known.fingerprint.inode != local.inode) {
         // A kill may have left a file that was put in place, with a name that is not durable yet.
-        durable(context, vec![Target::Folder(parent(&path))]).await??;
+        local_side.push(Target::Folder(parent(&path)));
     }
+    durable(context, local_side).await??;
     let news = task.ancestor.as_ref().is_none_or(|known| known.content != ancestor.content);
     write_ancestor(context, &path, ancestor, Vec::new()).await?;
     let events = if news { vec![Event::Recorded { path }] } else { Vec::new() };

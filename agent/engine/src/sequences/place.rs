@@ -6,6 +6,7 @@
 
 use gosync_plan::{Fingerprint, RelPath};
 
+use crate::context::DISPLACED;
 use crate::ports::local::Kind;
 use crate::ports::{Lease, LocalTree, TreeError, TreeErrorKind, TreeFile};
 
@@ -21,21 +22,16 @@ pub enum Placed {
     Busy,
 }
 
-/// Puts `tmp` at `path`, where nothing stands. `written` is the temp file, still open.
-pub fn place_new(tree: &dyn LocalTree, tmp: &str, written: &dyn TreeFile, path: &RelPath) -> Result<Placed, TreeError> {
-    let before = written.stat()?.fingerprint;
+/// Puts `tmp` at `path`, where nothing stands.
+pub fn place_new(tree: &dyn LocalTree, tmp: &str, path: &RelPath) -> Result<Placed, TreeError> {
+    let new = leased(tree, tmp)?;
+    let before = new.stat()?.fingerprint;
     let mut folders = make_folders(tree, path)?;
-    let renamed = match tree.rename_new(tmp, path.as_str()) {
-        Err(error) if error.kind == TreeErrorKind::Unsupported => {
-            tree.link(tmp, path.as_str()).and_then(|()| tree.unlink(tmp))
-        }
-        result => result,
-    };
-    match renamed {
+    match move_new(tree, tmp, path.as_str()) {
         Ok(()) => {}
         // An empty folder makes way; one that isn't empty stays, whatever was thought of it.
         Err(error) if error.kind == TreeErrorKind::Exists && remove_empty(tree, path.as_str()) => {
-            tree.rename_new(tmp, path.as_str())?;
+            move_new(tree, tmp, path.as_str())?;
         }
         Err(error) if error.kind == TreeErrorKind::Exists => {
             tree.unlink(tmp)?;
@@ -44,7 +40,32 @@ pub fn place_new(tree: &dyn LocalTree, tmp: &str, written: &dyn TreeFile, path: 
         Err(error) => return Err(error),
     }
     folders.push(parent(path));
-    finish(written, before, folders)
+    finish(&*new, before, folders)
+}
+
+/// The new content, under a lease where one is to be had: nobody writes to it before its fingerprint is taken. Without
+/// one, a write in the same instant that keeps size and mtime would be taken for ours.
+fn leased(tree: &dyn LocalTree, tmp: &str) -> Result<Box<dyn TreeFile>, TreeError> {
+    let new = tree.open(tmp)?;
+    new.lease();
+    Ok(new)
+}
+
+/// Gives what stands at `from` the name `to`, which nothing may have. Where the file system can't do that in one step:
+/// a second name first, then the first one away, unless somebody has put something else there meanwhile.
+pub fn move_new(tree: &dyn LocalTree, from: &str, to: &str) -> Result<(), TreeError> {
+    match tree.rename_new(from, to) {
+        Err(error) if error.kind == TreeErrorKind::Unsupported => {}
+        result => return result,
+    }
+    tree.link(from, to)?;
+    let moved = tree.stat(to)?.fingerprint.inode;
+    let out_of_sight = format!("{DISPLACED}/moved-{moved}");
+    tree.rename(from, &out_of_sight)?;
+    if tree.stat(&out_of_sight)?.fingerprint.inode != moved {
+        tree.link(&out_of_sight, from)?;
+    }
+    tree.unlink(&out_of_sight)
 }
 
 /// Removes a folder with nothing but folders in it; true when it is gone. `rmdir` itself sees to it that nothing is lost.
@@ -62,7 +83,6 @@ fn remove_empty(tree: &dyn LocalTree, folder: &str) -> bool {
 pub fn place_over(
     tree: &dyn LocalTree,
     tmp: &str,
-    written: &dyn TreeFile,
     displaced: &str,
     path: &RelPath,
     planned: Fingerprint,
@@ -77,13 +97,14 @@ pub fn place_over(
         return Ok(Placed::Busy);
     }
     // From here on whoever opens it for writing waits until the lease is released.
-    let mode = written.stat()?.fingerprint.mode;
+    let new = leased(tree, tmp)?;
+    let mode = new.stat()?.fingerprint.mode;
     tree.copy_attributes(path.as_str(), tmp)?;
-    if written.stat()?.fingerprint.mode != mode {
+    if new.stat()?.fingerprint.mode != mode {
         // An ACL that was carried over has its say in the mode bits; the planned mode wins.
-        written.set_mode(mode & 0o7777)?;
+        new.set_mode(mode & 0o7777)?;
     }
-    let before = written.stat()?.fingerprint;
+    let before = new.stat()?.fingerprint;
     tree.rename(tmp, displaced)?;
     let still = tree.stat(path.as_str()).is_ok_and(|stat| stat.kind == Kind::File && stat.fingerprint == planned);
     if !still {
@@ -100,7 +121,7 @@ pub fn place_over(
         Err(error) => return Err(error),
     }
     old.release_lease();
-    finish(written, before, vec![parent(path), crate::context::DISPLACED.to_owned()])
+    finish(&*new, before, vec![parent(path), DISPLACED.to_owned()])
 }
 
 /// Where the file system knows no exchange: a second name for the old content first, then the new one over it.
@@ -112,8 +133,9 @@ fn replace_by_link(tree: &dyn LocalTree, displaced: &str, path: &RelPath) -> Res
 }
 
 /// The placed file's fingerprint, unless somebody wrote to it already: then it has to be looked at again.
-fn finish(written: &dyn TreeFile, before: Fingerprint, folders: Vec<String>) -> Result<Placed, TreeError> {
-    let fingerprint = written.stat()?.fingerprint;
+fn finish(new: &dyn TreeFile, before: Fingerprint, folders: Vec<String>) -> Result<Placed, TreeError> {
+    let fingerprint = new.stat()?.fingerprint;
+    new.release_lease();
     if !fingerprint.same_but_ctime(&before) {
         return Ok(Placed::Again);
     }

@@ -30,7 +30,7 @@ pub struct Large {
     pub open: bool,
 }
 
-/// Reads a file that fits into memory. The content is durable when this returns.
+/// Reads a file that fits into memory.
 pub fn read_small(
     tree: &dyn LocalTree,
     path: &str,
@@ -56,7 +56,7 @@ pub fn read_small(
     Ok(Reading::Whole(Small { bytes: bytes.into(), digests, open }))
 }
 
-/// Hashes a file of any size, whole and by parts. The content is durable when this returns.
+/// Hashes a file of any size, whole and by parts.
 pub fn hash_large(
     file: &dyn TreeFile,
     planned: Fingerprint,
@@ -109,7 +109,6 @@ pub fn end(file: &dyn TreeFile, planned: Fingerprint, read_open: bool) -> Result
     if file.stat()?.fingerprint != planned {
         return Ok(Reading::Changed);
     }
-    file.sync()?;
     Ok(answer)
 }
 

@@ -2,7 +2,7 @@
 
 use gosync_plan::{Nonce, RelPath};
 
-use super::place::{make_folders, parent};
+use super::place::{make_folders, move_new, parent};
 use crate::context::{Context, TRASH};
 use crate::handle::{CommandError, TrashItem};
 use crate::look::describe;
@@ -59,11 +59,7 @@ pub fn move_to_trash(tree: &dyn LocalTree, from: &str, name: &TrashName) -> Resu
         make_folder(tree, &folder)?;
     }
     let to = name.path();
-    let moved = match tree.rename_new(from, &to) {
-        Err(error) if error.kind == TreeErrorKind::Unsupported => tree.link(from, &to).and_then(|()| tree.unlink(from)),
-        result => result,
-    };
-    match moved {
+    match move_new(tree, from, &to) {
         Ok(()) => Ok(true),
         Err(error) if error.kind == TreeErrorKind::Exists => Ok(false),
         Err(error) => Err(error),
@@ -123,13 +119,13 @@ pub async fn restore(context: &Context, item: String) -> Result<RelPath, Command
             let path = RelPath::new(original(&item))
                 .map_err(|_| TreeError::new(TreeErrorKind::NotFound, "restore", from.as_str()))?;
             let mut folders = make_folders(tree, &path)?;
-            let path = match tree.rename_new(&from, path.as_str()) {
+            let path = match move_new(tree, &from, path.as_str()) {
                 Err(error) if error.kind == TreeErrorKind::Exists => {
                     let free = gosync_plan::conflict::free_conflict_name(&path, &date_here, &prefix, |name| {
                         tree.stat(name.as_str()).is_ok()
                     })
                     .ok_or(error)?;
-                    tree.rename_new(&from, free.as_str())?;
+                    move_new(tree, &from, free.as_str())?;
                     free
                 }
                 result => result.map(|()| path)?,

@@ -12,11 +12,13 @@ use gosync_plan::identity::{Identity, same_as_generation};
 use gosync_plan::{Ancestor, Digests, Fingerprint, Generation, Nonce};
 use md5::{Digest as _, Md5};
 
+use super::place::parent;
 use super::read::{Large, Reading, Small, end, hash_large, read_full, read_small};
 use super::recover::abort_stale;
 use super::{Outcome, Task, tmp_path, write_ancestor};
 use crate::context::Context;
 use crate::digest::{Digester, Wanted, of_bytes};
+use crate::durable::{Target, durable};
 use crate::look::Failure;
 use crate::planted::{self, Planted};
 use crate::ports::observer::Event;
@@ -411,6 +413,9 @@ async fn acknowledged(context: &Context, entry: &JournalEntry, generation: Gener
     let JournalKind::Upload { digests, local, open, .. } = &entry.kind else { return Err(Outcome::Again) };
     // A reply to a completed upload tells no size.
     let generation = Generation { size: digests.size, ..generation };
+    // Not sooner, so that one sync serves many: a file that a power loss takes away must not look deleted.
+    let local_side = vec![Target::Content(entry.path.as_str().to_owned()), Target::Folder(parent(&entry.path))];
+    durable(context, local_side).await??;
     let ancestor =
         Ancestor { fingerprint: *local, generation, content: Some(digests.blake3), nonce: Some(entry.id), open: *open };
     write_ancestor(context, &entry.path, ancestor, vec![StateChange::End(entry.id)]).await?;

@@ -9,7 +9,7 @@ use gosync_engine::ports::metadata::{ChangeType, FileChange, FileRow};
 use gosync_plan::Generation;
 use serde::Serialize;
 use sqlx::sqlite::{SqliteConnection, SqliteRow};
-use sqlx::{query, query_scalar};
+use sqlx::{query, query_as};
 
 use super::rows::{self, select_files};
 use crate::text::{STATEMENT_ROWS_MAX, json, spell};
@@ -19,15 +19,19 @@ pub(super) async fn record(
     connection: &mut SqliteConnection,
     store: i64,
     client: &str,
-    changes: &[FileChange],
+    mut changes: Vec<&FileChange>,
     now_ms: i64,
 ) -> Result<u64, sqlx::Error> {
-    let head: i64 =
-        query_scalar("SELECT head_seq FROM stores WHERE id = $1").bind(store).fetch_one(&mut *connection).await?;
-    let last_id: i64 = query_scalar("SELECT coalesce(max(id), 0) FROM files").fetch_one(&mut *connection).await?;
+    let (head, last_id): (i64, i64) =
+        query_as("SELECT head_seq, (SELECT coalesce(max(id), 0) FROM files) FROM stores WHERE id = $1")
+            .bind(store)
+            .fetch_one(&mut *connection)
+            .await?;
 
+    // Stable: changes of one key keep their order.
+    changes.sort_by_key(|change| key_of(change));
     let mut keys = BTreeSet::new();
-    for change in changes {
+    for change in &changes {
         keys.insert(key_of(change));
         keys.extend(parents(key_of(change)));
     }
@@ -54,9 +58,7 @@ pub(super) async fn record(
         touched: BTreeSet::new(),
         changes: Vec::new(),
     };
-    let mut in_order: Vec<&FileChange> = changes.iter().collect();
-    in_order.sort_by_key(|change| key_of(change)); // stable: changes of one key keep their order
-    for change in in_order {
+    for change in changes {
         batch.add(change);
     }
     batch.write(connection).await

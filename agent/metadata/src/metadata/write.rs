@@ -33,8 +33,10 @@ impl Write for MetadataWrite {
 
     async fn run(group: &[Self], connection: &mut SqliteConnection) -> Result<Vec<u64>, sqlx::Error> {
         let mut answers = Vec::with_capacity(group.len());
-        for write in group {
-            answers.push(write.run_one(connection).await?);
+        for together in group.chunk_by(Self::is_recorded_with) {
+            let [first, ..] = together else { continue };
+            let answer = first.run_first(together, connection).await?;
+            answers.resize(answers.len() + together.len(), answer);
         }
         Ok(answers)
     }
@@ -54,9 +56,30 @@ impl Write for MetadataWrite {
 }
 
 impl MetadataWrite {
-    async fn run_one(&self, connection: &mut SqliteConnection) -> Result<u64, sqlx::Error> {
+    /// Both may be one batch: the head of the feed after it is the answer to each.
+    fn is_recorded_with(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Record { store, client, .. }, Self::Record { store: other_store, client: other_client, .. }) => {
+                store == other_store && client == other_client
+            }
+            _ => false,
+        }
+    }
+
+    fn changes(&self) -> &[FileChange] {
+        match self {
+            Self::Record { changes, .. } => changes,
+            _ => &[],
+        }
+    }
+
+    /// Does this write, or a batch of which it is the first.
+    async fn run_first(&self, batch: &[Self], connection: &mut SqliteConnection) -> Result<u64, sqlx::Error> {
         let statement = match self {
-            Self::Record { store, client, changes } => return record(connection, *store, client, changes, now_ms()).await,
+            Self::Record { store, client, .. } => {
+                let changes = batch.iter().flat_map(Self::changes).collect();
+                return record(connection, *store, client, changes, now_ms()).await;
+            }
             Self::Prune { store, sequence } => return prune(connection, *store, *sequence).await,
             Self::Lease { name, holder, milliseconds } => return lease(connection, name, holder, *milliseconds).await,
             Self::MakeStore { endpoint, bucket } => query(
