@@ -29,7 +29,7 @@ use crate::{drain, http, reload};
 
 /// Threads for calls that block, and how long an idle one stays. Each has a heap and a stack of its own: few keep the
 /// agent small, and calls on a local disk are short.
-const BLOCKING_MAX: usize = 8;
+const BLOCKING_MAX: usize = 4;
 const BLOCKING_IDLE: Duration = Duration::from_secs(5);
 /// For what still runs when all is said and done.
 const RUNTIME_WAIT: Duration = Duration::from_millis(500);

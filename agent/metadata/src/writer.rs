@@ -21,7 +21,7 @@ use crate::database::Database;
 const QUEUE_MAX: usize = 256;
 /// A commit costs a sync and changes of threads, however little is in it: after one that was shared, more writes are on
 /// their way and are waited for. Whoever writes alone never waits.
-const GATHER: Duration = Duration::from_millis(5);
+const GATHER: Duration = Duration::from_millis(10);
 
 pub(crate) trait Write: Send + Sync + Sized + 'static {
     type Answer: Send + 'static;

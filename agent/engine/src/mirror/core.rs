@@ -24,6 +24,8 @@ use crate::sweep::Scope;
 
 /// Looks at hinted paths that run side by side.
 pub(super) const LOOKS_MAX: usize = 4;
+/// While a look is under way paths gather for the next one, at most this long: one look at many costs less than many.
+const GATHER_MS: u64 = 50;
 /// Displaced contents that are settled side by side.
 pub(super) const SETTLING_MAX: usize = 8;
 /// A path whose problem is its own is looked at again after this.
@@ -86,6 +88,8 @@ pub struct Core {
     /// Paths that a look or an operation has in hand; what was hinted meanwhile.
     pub(super) in_hand: HashMap<RelPath, Option<Dirty>>,
     pub(super) looks: usize,
+    /// When the latest of them began, monotonic milliseconds.
+    look_began_ms: u64,
     pub(super) queue: VecDeque<Task>,
     pub(super) running: usize,
     pub(super) running_large: usize,
@@ -165,6 +169,7 @@ impl Core {
             dirty: DirtySet::default(),
             in_hand: HashMap::new(),
             looks: 0,
+            look_began_ms: 0,
             queue: VecDeque::new(),
             running: 0,
             running_large: 0,
@@ -445,6 +450,10 @@ impl Core {
             if self.dirty.next_due_ms().is_none_or(|due| due > now) || (self.outage.is_some() && !self.may_try()) {
                 return;
             }
+            if self.looks > 0 && now < self.look_began_ms + GATHER_MS && !self.dirty.are_due(now, BATCH_PATHS) {
+                return;
+            }
+            self.look_began_ms = now;
             let limit = if self.outage.is_some() { 1 } else { BATCH_PATHS };
             let due = self.dirty.take_due(now, limit);
             if due.is_empty() {
@@ -513,13 +522,14 @@ impl Core {
         let now = self.now();
         let working = !self.paused;
         let looking = working && self.looks < LOOKS_MAX && self.queue.len() < limits.queue_max && self.outage.is_none();
+        let gathered_ms = if self.looks > 0 { self.look_began_ms + GATHER_MS } else { 0 };
         let sweep_ms = match self.failed_sweeps {
             0 => self.next_remote_ms.min(self.next_scan_ms),
             _ => self.next_remote_ms,
         };
         [
             flush,
-            self.dirty.next_due_ms().filter(|_| looking),
+            self.dirty.next_due_ms().map(|due| due.max(gathered_ms)).filter(|_| looking),
             self.deletes.burst_ends_ms(limits.burst_quiet_ms, limits.burst_max_ms).filter(|due| working && *due > now),
             self.unresolved.values().map(|(_, due)| *due).min().filter(|_| working && self.resolving.len() < LOOKS_MAX),
             self.displaced.iter().map(|(_, due)| *due).min().filter(|_| self.settling < SETTLING_MAX),

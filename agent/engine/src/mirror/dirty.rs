@@ -81,6 +81,12 @@ impl DirtySet {
         due
     }
 
+    /// Whether at least `count` paths are due.
+    #[must_use]
+    pub fn are_due(&self, now_ms: u64, count: usize) -> bool {
+        self.by_due.iter().take_while(|(due_ms, _)| *due_ms <= now_ms).nth(count - 1).is_some()
+    }
+
     #[must_use]
     pub fn next_due_ms(&self) -> Option<u64> {
         self.by_due.first().map(|(due_ms, _)| *due_ms)

@@ -419,19 +419,16 @@ async fn fetch_small(context: &Context, task: &Task, remote: &Generation) -> Res
     if bytes.len() as u64 != head.generation.size || head.generation.size != remote.size {
         return Err(corrupt(&key, "its length is not the announced one").into());
     }
-    let file = new_file(context, task, &head).await?;
-    let written = {
-        let (file, bytes, finishing) = (Arc::clone(&file.1), bytes.clone(), Finishing::of(task, context, &head));
-        context
-            .local(move |_| -> Result<Digests, TreeError> {
-                file.write_at(0, &bytes)?;
-                finishing.apply(&*file)?;
-                Ok(of_bytes(&bytes, Wanted { md5: true, ..Wanted::default() }))
-            })
-            .await?
-    };
-    let (operation, _) = file;
-    let tmp = tmp_path(operation);
+    let new = NewFile::of(context, task, &head);
+    let (operation, tmp) = (new.operation, tmp_path(new.operation));
+    let written = context
+        .local(move |tree| -> Result<Digests, TreeError> {
+            let file = new.create(tree)?;
+            file.write_at(0, &bytes)?;
+            new.finishing.apply(&*file)?;
+            Ok(of_bytes(&bytes, Wanted { md5: true, ..Wanted::default() }))
+        })
+        .await?;
     let checked = match written {
         Ok(digests) => verify(context, &key, &tmp, digests, &head).await.map(|()| digests),
         Err(error) => Err(error.into()),
@@ -461,8 +458,9 @@ async fn fetch_large(context: &Context, task: &Task, remote: &Generation) -> Res
     if head.generation.etag != remote.etag || head.generation.size != remote.size {
         return Err(Outcome::Again);
     }
-    let (operation, file) = new_file(context, task, &head).await?;
-    let tmp = tmp_path(operation);
+    let new = NewFile::of(context, task, &head);
+    let (operation, tmp, finishing) = (new.operation, tmp_path(new.operation), new.finishing);
+    let file: Arc<dyn TreeFile> = context.local(move |tree| new.create(tree)).await??.into();
     let part_bytes = context.config.limits.part_bytes;
     let fetched: Result<Vec<()>, Outcome> = stream::iter(0..remote.size.div_ceil(part_bytes))
         .map(|part| {
@@ -474,8 +472,7 @@ async fn fetch_large(context: &Context, task: &Task, remote: &Generation) -> Res
         .await;
     let digests = match fetched {
         Ok(_) => {
-            let (tmp_there, file_there, finishing) =
-                (tmp.clone(), Arc::clone(&file), Finishing::of(task, context, &head));
+            let (tmp_there, file_there) = (tmp.clone(), Arc::clone(&file));
             let read = context
                 .local(move |tree| {
                     finishing.apply(&*file_there)?;
@@ -550,27 +547,36 @@ async fn fetch_range_once(
     if offset == range.end { Ok(()) } else { Err(corrupt(key, "fewer bytes than asked for").into()) }
 }
 
-/// A new temp file, and the operation that it belongs to.
-async fn new_file(context: &Context, task: &Task, head: &Head) -> Result<(Nonce, Arc<dyn TreeFile>), Outcome> {
-    let operation = context.ports.ids.nonce();
-    let tmp = tmp_path(operation);
-    let mode = Finishing::of(task, context, head).mode;
-    let keep = context.config.limits.clone();
-    let bytes = head.generation.size;
-    let file = context
-        .local(move |tree| {
-            check_space(tree, &keep, bytes)?;
-            match tree.create(&tmp, mode) {
-                Err(error) if error.is_not_found() => {
-                    // Somebody tidied up in our folder.
-                    tree.make_folder(crate::context::TMP)?;
-                    tree.create(&tmp, mode)
-                }
-                result => result,
+/// A temp file that is about to be made, and the operation that it belongs to.
+struct NewFile {
+    operation: Nonce,
+    finishing: Finishing,
+    bytes: u64,
+    limits: Limits,
+}
+
+impl NewFile {
+    fn of(context: &Context, task: &Task, head: &Head) -> Self {
+        Self {
+            operation: context.ports.ids.nonce(),
+            finishing: Finishing::of(task, context, head),
+            bytes: head.generation.size,
+            limits: context.config.limits.clone(),
+        }
+    }
+
+    fn create(&self, tree: &dyn LocalTree) -> Result<Box<dyn TreeFile>, TreeError> {
+        check_space(tree, &self.limits, self.bytes)?;
+        let tmp = tmp_path(self.operation);
+        match tree.create(&tmp, self.finishing.mode) {
+            Err(error) if error.is_not_found() => {
+                // Somebody tidied up in our folder.
+                tree.make_folder(crate::context::TMP)?;
+                tree.create(&tmp, self.finishing.mode)
             }
-        })
-        .await??;
-    Ok((operation, Arc::from(file)))
+            result => result,
+        }
+    }
 }
 
 /// What a temp file gets before it is put in place.

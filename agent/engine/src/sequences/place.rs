@@ -26,8 +26,13 @@ pub enum Placed {
 pub fn place_new(tree: &dyn LocalTree, tmp: &str, path: &RelPath) -> Result<Placed, TreeError> {
     let new = leased(tree, tmp)?;
     let before = new.stat()?.fingerprint;
-    let mut folders = make_folders(tree, path)?;
-    match move_new(tree, tmp, path.as_str()) {
+    let mut folders = Vec::new();
+    let mut moved = move_new(tree, tmp, path.as_str());
+    if moved.as_ref().is_err_and(TreeError::is_not_found) {
+        folders = make_folders(tree, path)?;
+        moved = move_new(tree, tmp, path.as_str());
+    }
+    match moved {
         Ok(()) => {}
         // An empty folder makes way; one that isn't empty stays, whatever was thought of it.
         Err(error) if error.kind == TreeErrorKind::Exists && remove_empty(tree, path.as_str()) => {

@@ -50,7 +50,6 @@ async fn upload_small(
     local: Fingerprint,
     expect: ExpectRemote,
 ) -> Result<Outcome, Outcome> {
-    let _permit = context.shared.small.acquire().await;
     let (path, read_open) = (task.path().as_str().to_owned(), task.read_open);
     let reading = context.local(move |tree| read_small(tree, &path, local, read_open)).await??;
     let Small { bytes, digests, open } = match reading {
@@ -66,7 +65,10 @@ async fn upload_small(
         headers: headers(&entry, local, &digests, open),
         condition: condition(&expect),
     };
+    // Only while it is sent: the next request goes out while this one is written down.
+    let permit = context.shared.small.acquire().await;
     let written = context.ports.store.put(request).await.map(|written| written.generation);
+    drop(permit);
     conclude(context, entry, written, None).await
 }
 
