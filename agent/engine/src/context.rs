@@ -76,6 +76,8 @@ impl Shared {
 #[derive(Clone, Debug, Default)]
 pub struct Identity {
     pub replica: String,
+    /// What the root's marker says.
+    pub volume: String,
     /// The row of the store in the metadata.
     pub store: i64,
     pub conditions: Conditions,

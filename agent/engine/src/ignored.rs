@@ -4,7 +4,7 @@
 
 use std::collections::HashMap;
 
-use gosync_plan::RelPath;
+use gosync_plan::{Fingerprint, RelPath};
 use ignore::Match;
 use ignore::gitignore::{Gitignore, GitignoreBuilder};
 
@@ -14,8 +14,8 @@ pub const IGNORE_FILE: &str = ".gosyncignore";
 #[derive(Clone, Default)]
 pub struct IgnoreRules {
     config: Option<Gitignore>,
-    /// By folder (`""` is the root).
-    folders: HashMap<String, Gitignore>,
+    /// By folder (`""` is the root), with the ignore file that they were read from.
+    folders: HashMap<String, (Fingerprint, Gitignore)>,
 }
 
 impl IgnoreRules {
@@ -25,14 +25,22 @@ impl IgnoreRules {
         Self { config: parse("", lines.iter().map(String::as_str)), folders: HashMap::new() }
     }
 
-    /// The rules of `folder`'s ignore file; `None` when it has none. True when that changes anything.
-    pub fn set_folder(&mut self, folder: &str, text: Option<&str>) -> bool {
-        match text.and_then(|text| parse(folder, text.lines())) {
-            Some(rules) => {
-                self.folders.insert(folder.to_owned(), rules);
-                true
+    /// The ignore file that the folder's rules were read from.
+    #[must_use]
+    pub fn fingerprint(&self, folder: &str) -> Option<Fingerprint> {
+        self.folders.get(folder).map(|(fingerprint, _)| *fingerprint)
+    }
+
+    /// The rules of `folder`'s ignore file; `None`: it has none.
+    pub fn set_folder(&mut self, folder: &str, file: Option<Fingerprint>, text: &str) {
+        match file {
+            Some(file) => {
+                let rules = parse(folder, text.lines()).unwrap_or_else(Gitignore::empty);
+                self.folders.insert(folder.to_owned(), (file, rules));
             }
-            None => self.folders.remove(folder).is_some(),
+            None => {
+                self.folders.remove(folder);
+            }
         }
     }
 
@@ -55,7 +63,7 @@ impl IgnoreRules {
         let mut folder = path;
         while !folder.is_empty() {
             folder = folder.rfind('/').map_or("", |cut| &folder[..cut]);
-            if let Some(rules) = self.folders.get(folder) {
+            if let Some((_, rules)) = self.folders.get(folder) {
                 match rules.matched(path, is_folder) {
                     Match::Ignore(_) => return true,
                     Match::Whitelist(_) => return false,
@@ -99,12 +107,14 @@ mod tests {
     #[test]
     fn a_file_deeper_down_has_the_last_word() {
         let mut rules = IgnoreRules::new(&["*.log".into()]);
-        assert!(rules.set_folder("a", Some("!x.log\n/only-here\n")));
+        let file = Fingerprint { size: 1, mtime_ns: 1, ctime_ns: 1, inode: 1, mode: 0o100_644 };
+        rules.set_folder("a", Some(file), "!x.log\n/only-here\n");
+        assert_eq!(rules.fingerprint("a"), Some(file));
         assert!(!ignored(&rules, "a/x.log"));
         assert!(ignored(&rules, "b/x.log"));
         assert!(ignored(&rules, "a/only-here"));
         assert!(!ignored(&rules, "a/b/only-here"));
-        assert!(rules.set_folder("a", None));
+        rules.set_folder("a", None, "");
         assert!(ignored(&rules, "a/x.log"));
     }
 }

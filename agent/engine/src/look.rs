@@ -2,19 +2,23 @@
 //!
 //! Nothing is changed anywhere here. A look that fails ends in a report for its path, never in an act.
 
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
 use futures_util::StreamExt as _;
 use futures_util::stream;
 use gosync_plan::decide::{Action, Decision, ExpectRemote, Need, Problem, decide};
 use gosync_plan::settle::{Difference, Outcome};
 use gosync_plan::{Ancestor, Digests, LocalEntry, LocalFile, RelPath, RemoteEntry, RemoteObject};
 
-use crate::context::{Context, Killed};
+use crate::context::{Context, Killed, Shared};
 use crate::digest::{Digester, Wanted};
 use crate::planted::{self, Planted};
 use crate::ports::local::Kind;
 use crate::ports::state::StateError;
 use crate::ports::store::GetRequest;
 use crate::ports::{LocalTree, StoreError, StoreErrorKind, TreeError, TreeErrorKind};
+use crate::walk::load_rules;
 
 /// Paths looked at together.
 pub const BATCH_PATHS: usize = 512;
@@ -113,8 +117,12 @@ async fn look_batch(context: &Context, mut batch: Vec<Candidate>) -> Vec<Looked>
     };
     let unseen: Vec<Option<RelPath>> =
         batch.iter().map(|candidate| candidate.local.is_none().then(|| candidate.path.clone())).collect();
+    let shared = Arc::clone(&context.shared);
     let seen = context
-        .local(move |tree| unseen.into_iter().map(|path| path.map(|path| stat_entry(tree, &path))).collect::<Vec<_>>())
+        .local(move |tree| {
+            renew_rules(tree, &shared, unseen.iter().flatten());
+            unseen.into_iter().map(|path| path.map(|path| stat_entry(tree, &path))).collect::<Vec<_>>()
+        })
         .await;
     let Ok(seen) = seen else { return fail_all(paths, Failure::Killed) };
     for (candidate, entry) in batch.iter_mut().zip(seen) {
@@ -127,6 +135,25 @@ async fn look_batch(context: &Context, mut batch: Vec<Candidate>) -> Vec<Looked>
         .buffer_unordered(DEEP_LOOKS_MAX)
         .collect()
         .await
+}
+
+/// The ignore rules above hinted paths, as they are now: an ignore file may be as new as what it speaks of. What can't be
+/// read can't be looked at either.
+fn renew_rules<'a>(tree: &dyn LocalTree, shared: &Shared, paths: impl Iterator<Item = &'a RelPath>) {
+    let mut folders = BTreeSet::new();
+    for path in paths {
+        for folder in path.ancestors() {
+            if !folders.insert(String::from(folder)) {
+                break;
+            }
+        }
+    }
+    if !folders.is_empty() {
+        folders.insert(String::new());
+    }
+    for folder in folders {
+        let _ = load_rules(tree, shared, &folder);
+    }
 }
 
 fn fail_all(paths: Vec<RelPath>, failure: Failure) -> Vec<Looked> {

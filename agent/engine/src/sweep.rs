@@ -4,6 +4,8 @@
 //! closely in batches, and the receiver's pace holds everything up. A producer that fails ends the sweep there: what was
 //! not covered by all three is not concluded upon. Dropping the future stops it; nothing was changed.
 
+use std::collections::VecDeque;
+
 use futures_channel::mpsc;
 use futures_util::{SinkExt as _, StreamExt as _, join};
 use gosync_plan::conflict::is_conflict_copy_of;
@@ -15,7 +17,7 @@ use crate::look::{Candidate, Failure, Looked, describe, look};
 use crate::planted::{self, Planted};
 use crate::ports::store::{ListRequest, Listed};
 use crate::ports::{StoreError, StoreErrorKind, TreeError, TreeErrorKind};
-use crate::sequences::remove::root_is_ours;
+use crate::sequences::start::root_is_ours;
 use crate::walk::{Item, Walk};
 
 /// Items that a producer hands over at once.
@@ -61,6 +63,8 @@ pub struct Swept {
     pub conflict_copies: u64,
     /// Names and folders that were left alone: as shown, and why.
     pub problems: Vec<(String, String)>,
+    /// Those of them that could not be read, so that nothing is known of what is in them.
+    pub unreadable: Vec<String>,
 }
 
 /// No page counts for more: it was the agent that stood still then, not the store that worked.
@@ -77,7 +81,8 @@ type Producer<T> = mpsc::Sender<Result<Batch<T>, Failure>>;
 pub async fn sweep(context: &Context, scope: Scope, mut out: mpsc::Sender<Found>) -> Swept {
     context.sweep_begins();
     // Whatever follows speaks of the root that was synced, or of nothing.
-    match context.local(root_is_ours).await {
+    let volume = context.identity().volume;
+    match context.local(move |tree| root_is_ours(tree, &volume)).await {
         Ok(true) => {}
         Ok(false) => {
             let error = TreeError::new(TreeErrorKind::NotFound, "look at the root", "");
@@ -95,7 +100,7 @@ pub async fn sweep(context: &Context, scope: Scope, mut out: mpsc::Sender<Found>
             ancestors: Source::new(ancestors),
             swept: Swept::default(),
             scope,
-            unreadable: Vec::new(),
+            unreadable: VecDeque::new(),
         };
         let failure = merge.run(context, &mut out).await.err();
         merge.swept.failure = failure;
@@ -289,7 +294,7 @@ struct Merge {
     swept: Swept,
     scope: Scope,
     /// Folders (with their `/`) of which nothing may be concluded; the walk is past their beginning.
-    unreadable: Vec<String>,
+    unreadable: VecDeque<String>,
 }
 
 impl Merge {
@@ -335,7 +340,10 @@ impl Merge {
                 Item::Unreadable(folder, error) => (folder.clone(), describe(error)),
             };
             if let Some(Item::Unreadable(folder, _)) = &self.walk.head {
-                self.unreadable.push(folder.clone());
+                self.unreadable.push_back(folder.clone());
+                if self.swept.unreadable.len() < ODD_NAMES_MAX {
+                    self.swept.unreadable.push(folder.clone());
+                }
             }
             self.problem(shown, why);
             self.walk.head = None;
@@ -377,8 +385,15 @@ impl Merge {
         self.swept.conflict_copies += u64::from(ancestor.is_some() && is_conflict_copy_of(&path).is_some());
         self.swept.ancestors_present += u64::from(ancestor.is_some() && local.is_some());
 
-        if self.unreadable.iter().any(|unreadable| covers(unreadable, path.as_str())) {
-            return Ok(true);
+        // They come in the order of the paths.
+        while let Some(unreadable) = self.unreadable.front() {
+            if covers(unreadable, path.as_str()) {
+                return Ok(true);
+            }
+            if unreadable.as_str() > path.as_str() {
+                break;
+            }
+            self.unreadable.pop_front();
         }
         let ancestor = ancestor.map(|(_, ancestor)| ancestor);
         if let Some(ancestor) = &ancestor

@@ -12,7 +12,7 @@ use crate::context::Shared;
 use crate::context::lock;
 use crate::ignored::IGNORE_FILE;
 use crate::ports::local::Kind;
-use crate::ports::{LocalTree, TreeError};
+use crate::ports::{LocalTree, TreeError, TreeErrorKind};
 
 /// Largest ignore file that is read, bytes.
 const IGNORE_FILE_BYTES_MAX: u64 = 1 << 20;
@@ -87,7 +87,7 @@ impl Walk {
             Ok(stat) if stat.kind == Kind::Folder && stat.mount != self.mount => {
                 items.push(Item::Unreadable(
                     format!("{folder}/"),
-                    TreeError::new(crate::ports::TreeErrorKind::OtherMount, "walk", folder),
+                    TreeError::new(TreeErrorKind::OtherMount, "walk", folder),
                 ));
             }
             Ok(stat) if stat.kind == Kind::Folder => {
@@ -100,7 +100,7 @@ impl Walk {
             // It became something else meanwhile; the watch or the next scan tells.
             Ok(_) => items.push(Item::Unreadable(
                 format!("{folder}/"),
-                TreeError::new(crate::ports::TreeErrorKind::NotAFolder, "walk", folder),
+                TreeError::new(TreeErrorKind::NotAFolder, "walk", folder),
             )),
             Err(error) if error.is_not_found() => {}
             Err(error) => items.push(Item::Unreadable(format!("{folder}/"), error)),
@@ -118,7 +118,6 @@ impl Walk {
         let plain = folder.strip_suffix('/').unwrap_or(&folder);
         let entries = tree.read_folder(plain)?;
         let mut names = Vec::with_capacity(entries.len());
-        let mut has_rules = false;
         for entry in entries {
             match entry.name {
                 Err(raw) => {
@@ -126,7 +125,6 @@ impl Walk {
                 }
                 Ok(name) if folder.is_empty() && name == OWN_FOLDER => {}
                 Ok(name) => {
-                    has_rules |= name == IGNORE_FILE;
                     let is_folder = match entry.is_folder {
                         Some(is_folder) => is_folder,
                         None => tree.stat(&format!("{folder}{name}")).is_ok_and(|stat| stat.kind == Kind::Folder),
@@ -136,8 +134,7 @@ impl Walk {
                 }
             }
         }
-        let rules = if has_rules { Some(read_rules(tree, &format!("{folder}{IGNORE_FILE}"))?) } else { None };
-        lock(&shared.ignore).set_folder(plain, rules.as_deref());
+        load_rules(tree, shared, plain)?;
         // Names that are not one could hide in front of their folder's end otherwise.
         names.sort_unstable_by(|a, b| b.text.cmp(&a.text));
         {
@@ -164,12 +161,29 @@ fn look_at(tree: &dyn LocalTree, path: String) -> Option<Item> {
             // It became a folder meanwhile: what is in it is for the next look.
             Kind::Folder => Some(Item::Unreadable(
                 format!("{path}/"),
-                TreeError::new(crate::ports::TreeErrorKind::IsAFolder, "walk", path.as_str()),
+                TreeError::new(TreeErrorKind::IsAFolder, "walk", path.as_str()),
             )),
         },
         Err(error) if error.is_not_found() => None,
         Err(error) => Some(Item::Unreadable(path.as_str().to_owned(), error)),
     }
+}
+
+/// Reads the rules of a folder, unless its ignore file is the one that was read last.
+pub fn load_rules(tree: &dyn LocalTree, shared: &Shared, folder: &str) -> Result<(), TreeError> {
+    let path = if folder.is_empty() { IGNORE_FILE.to_owned() } else { format!("{folder}/{IGNORE_FILE}") };
+    let found = match tree.stat(&path) {
+        Ok(stat) if stat.kind == Kind::File => Some(stat.fingerprint),
+        Ok(_) => None,
+        Err(error) if matches!(error.kind, TreeErrorKind::NotFound | TreeErrorKind::NotAFolder) => None,
+        Err(error) => return Err(error),
+    };
+    if lock(&shared.ignore).fingerprint(folder) == found {
+        return Ok(());
+    }
+    let text = if found.is_some() { read_rules(tree, &path)? } else { String::new() };
+    lock(&shared.ignore).set_folder(folder, found, &text);
+    Ok(())
 }
 
 fn read_rules(tree: &dyn LocalTree, path: &str) -> Result<String, TreeError> {

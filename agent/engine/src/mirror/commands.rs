@@ -1,5 +1,7 @@
 //! Commands from people and from the rest of the program, and what they see.
 
+use gosync_plan::RelPath;
+
 use super::Ended;
 use super::core::{Core, Flush, Stage, task_bytes};
 use super::effect::{Effect, NOTE_PAUSED};
@@ -67,31 +69,44 @@ impl Core {
         let now = self.now();
         let stuck = self.stuck_reason();
         let idle = self.is_idle();
+        let pending = self.pending();
+        // What failed is tried again; whoever can't wait for that is told now.
+        let next_try_ms = if pending.0 == 0 { u64::MAX } else { self.dirty.next_due_ms().unwrap_or(u64::MAX) };
+        let is_swept =
+            |flush: &Flush| self.sweeping.is_none() && self.sweeps_begun >= flush.sweep && self.failed_sweeps == 0;
         let (done, waiting): (Vec<Flush>, Vec<Flush>) =
             std::mem::take(&mut self.flushes).into_iter().partition(|flush| {
-                let swept = self.sweeping.is_none() && self.sweeps_begun >= flush.sweep && self.failed_sweeps == 0;
-                (idle && swept)
+                (idle && is_swept(flush) && next_try_ms > flush.deadline_ms)
                     || flush.deadline_ms <= now
                     || (stuck.is_some() && (idle || self.stage != Stage::Running))
             });
+        let swept = done.iter().all(is_swept);
         self.flushes = waiting;
         if done.is_empty() {
             return;
         }
-        let pending = self.pending();
-        let flushed = idle && stuck.is_none() && pending.0 == 0;
+        let flushed = idle && swept && stuck.is_none() && pending.0 == 0;
         let draft = FlushReceipt {
             flushed,
             pending_files: pending.0,
             pending_bytes: pending.1,
             pending_first: self.pending_first(),
             started_ms: done.iter().map(|flush| flush.started_ms).min().unwrap_or_default(),
-            reason: if flushed { String::new() } else { stuck.unwrap_or_else(|| "the time was over".to_owned()) },
+            reason: if flushed { String::new() } else { stuck.unwrap_or_else(|| self.unflushed_reason(swept)) },
             ..FlushReceipt::default()
         };
         let replies = done.into_iter().map(|flush| flush.reply).collect();
         let end = self.draining && self.flushes.is_empty();
         self.effects.push(Effect::Receipt { draft, replies, end });
+    }
+
+    /// Why a flush has not succeeded.
+    fn unflushed_reason(&self, swept: bool) -> String {
+        match self.troubles.values().next() {
+            Some(trouble) => trouble.message.clone(),
+            None if swept && self.is_idle() => "`gosync sync state` shows the problems of these paths".to_owned(),
+            None => "the time was over".to_owned(),
+        }
     }
 
     /// Why a flush can't succeed by waiting.
@@ -121,7 +136,14 @@ impl Core {
     pub(super) fn pending(&self) -> (u64, u64) {
         let queued: u64 = self.queue.iter().map(task_bytes).sum();
         let files = self.queue.len() + self.running + self.deletes.len() + self.busy.len() + self.unresolved.len();
-        (files as u64, queued + self.running_bytes)
+        ((files + self.failing().count()) as u64, queued + self.running_bytes)
+    }
+
+    /// Paths that failed and wait for their next turn, and those that can't even be read.
+    fn failing(&self) -> impl Iterator<Item = &str> {
+        let waits = |path: &&RelPath| !self.in_hand.contains_key(*path) && !self.busy.contains_key(*path);
+        let failed = self.attempts.keys().filter(waits).map(RelPath::as_str);
+        failed.chain(self.unreadable.iter().map(String::as_str))
     }
 
     pub(super) fn pending_first(&self) -> Vec<String> {
@@ -130,8 +152,10 @@ impl Core {
             .chain(self.busy.keys())
             .chain(self.deletes.paths())
             .chain(self.unresolved.values().map(|(entry, _)| &entry.path))
+            .map(RelPath::as_str)
+            .chain(self.failing())
             .take(5)
-            .map(|path| path.as_str().to_owned())
+            .map(str::to_owned)
             .collect()
     }
 

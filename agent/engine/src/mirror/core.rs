@@ -12,7 +12,7 @@ use gosync_plan::{HaltReason, Nonce, RelPath};
 use super::Ended;
 use super::deletes::Deletes;
 use super::dirty::{Dirty, DirtySet};
-use super::effect::{Effect, Event, NOTE_HYDRATED};
+use super::effect::{Effect, Event};
 use super::moves::Moves;
 use crate::context::Context;
 use crate::handle::{FlushReceipt, Message, Totals};
@@ -20,6 +20,7 @@ use crate::look::{BATCH_PATHS, Candidate, describe};
 use crate::ports::observer::Event as Told;
 use crate::ports::state::{HaltRow, JournalEntry, StateChange};
 use crate::sequences::Task;
+use crate::sequences::start::NOTE_HYDRATED;
 use crate::sweep::Scope;
 
 /// Looks at hinted paths that run side by side.
@@ -105,12 +106,14 @@ pub struct Core {
     /// Overwrites that the running full sweep found: they wait for its end, which tells whether all has changed at once.
     pub(super) overwrites: Vec<Task>,
     pub(super) overwrites_approved: bool,
-    /// Failed looks and operations in a row.
+    /// Failed looks and operations in a row, of paths that are not through yet.
     pub(super) attempts: HashMap<RelPath, u32>,
     pub(super) busy: BTreeMap<RelPath, Busy>,
     pub(super) problems: BTreeMap<String, String>,
     /// Problems that the last complete sweep reported of names and folders.
     pub(super) swept_problems: Vec<(String, String)>,
+    /// Folders and files that the last complete sweep could not read.
+    pub(super) unreadable: Vec<String>,
     /// Writes whose outcome is not known: their paths wait until it is.
     pub(super) unresolved: BTreeMap<Nonce, (JournalEntry, u64)>,
     /// Those that are being looked up.
@@ -152,6 +155,8 @@ pub struct Core {
     pub(super) count_began_ms: u64,
     pub(super) counted_ms: u64,
     pub(super) trash: (u64, u64),
+    /// What a download lacked room for, bytes; 0: there is room.
+    pub(super) room_for_bytes: u64,
     pub(super) conflict_copies: u64,
     pub(super) totals: Totals,
 }
@@ -186,6 +191,7 @@ impl Core {
             busy: BTreeMap::new(),
             problems: BTreeMap::new(),
             swept_problems: Vec::new(),
+            unreadable: Vec::new(),
             unresolved: BTreeMap::new(),
             resolving: BTreeMap::new(),
             displaced: VecDeque::new(),
@@ -217,6 +223,7 @@ impl Core {
             count_began_ms: 0,
             counted_ms: 0,
             trash: (0, 0),
+            room_for_bytes: 0,
             conflict_copies: 0,
             totals: Totals::default(),
         }
@@ -297,7 +304,7 @@ impl Core {
                 }
             }
             Event::Evicted(result) => match result {
-                Ok(trash) => self.trash = trash,
+                Ok(evicted) => self.evicted(evicted),
                 Err(error) => self.problem(".gosync/trash".to_owned(), describe(&error)),
             },
             Event::BroughtBack { paths, lost } => {
@@ -357,7 +364,7 @@ impl Core {
         self.settle_some();
         if self.next_eviction_ms <= now {
             self.next_eviction_ms = now + TRASH_EVICTION_MS;
-            self.effects.push(Effect::EvictTrash);
+            self.evict_trash(false);
         }
         if self.is_idle() {
             if self.totals_stale {

@@ -13,14 +13,15 @@ use crate::ports::local::Kind;
 use crate::ports::state::{HaltRow, JournalEntry, StateChange, StateError, UploadRow};
 use crate::ports::{TreeError, TreeErrorKind};
 use crate::sequences::recover::{Recovered, abort_stale, recover_local, resolve};
+use crate::sequences::start::NOTE_HYDRATED;
 use crate::sequences::start::{Root, check_root};
+use crate::sequences::trash::{Evicted, Eviction};
 use crate::sequences::{self, Outcome, Task, bring_back, displaced, probe, start, trash};
 use crate::sweep::{Found, Scope, Swept};
 use crate::walk::{Item, Walk};
 
 /// Rows read at once.
 const PAGE_ROWS: usize = 1_000;
-pub const NOTE_HYDRATED: &str = "hydrated";
 pub const NOTE_PAUSED: &str = "paused";
 
 pub enum Effect {
@@ -37,7 +38,7 @@ pub enum Effect {
     AbortUpload(UploadRow),
     Apply(Vec<StateChange>),
     Totals,
-    EvictTrash,
+    EvictTrash(Eviction),
     BringBack(Vec<Executed>),
     /// Writes the marker that the state knows; or forgets the known root, so that what stands there is a first run.
     RestoreMarker(String),
@@ -95,7 +96,7 @@ pub enum Event {
     },
     Applied(Result<(), StateError>),
     Totals(Result<AncestorTotals, StateError>),
-    Evicted(Result<(u64, u64), TreeError>),
+    Evicted(Result<Evicted, TreeError>),
     BroughtBack {
         paths: Vec<RelPath>,
         lost: Vec<String>,
@@ -161,7 +162,7 @@ pub fn run(context: Context, effect: Effect) -> BoxFuture<'static, Event> {
             Effect::AbortUpload(row) => Event::Aborted { result: abort_stale(&context, row.clone()).await, row },
             Effect::Apply(changes) => Event::Applied(context.record(changes, Vec::new()).await),
             Effect::Totals => Event::Totals(totals(&context).await),
-            Effect::EvictTrash => evict_trash(&context).await,
+            Effect::EvictTrash(wanted) => evict_trash(&context, wanted).await,
             Effect::BringBack(executed) => {
                 let (paths, lost) = bring_back::bring_back(&context, executed).await;
                 Event::BroughtBack { paths, lost }
@@ -286,10 +287,9 @@ async fn expand(context: &Context, paths: Vec<RelPath>) -> Event {
     Event::Expanded { paths: concerned, unreadable }
 }
 
-async fn evict_trash(context: &Context) -> Event {
-    let limits = &context.config.limits;
-    let (now_ms, age_ms, bytes) = (context.utc_ms(), limits.trash_age_ms, limits.trash_bytes);
-    match context.local(move |tree| trash::evict(tree, now_ms, age_ms, bytes)).await {
+async fn evict_trash(context: &Context, wanted: Eviction) -> Event {
+    let (now_ms, limits) = (context.utc_ms(), context.config.limits.clone());
+    match context.local(move |tree| trash::evict(tree, now_ms, &limits, &wanted)).await {
         Ok(result) => Event::Evicted(result),
         Err(_) => Event::Killed,
     }

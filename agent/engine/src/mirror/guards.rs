@@ -11,9 +11,13 @@ use crate::handle::CommandError;
 use crate::look::{Failure, describe};
 use crate::ports::StoreErrorKind;
 use crate::ports::observer::Event as Told;
-use crate::ports::state::{HaltRow, StateChange};
+use crate::ports::state::{HaltRow, JournalKind, StateChange};
 use crate::sequences::Task;
+use crate::sequences::trash::{Evicted, Eviction};
 use crate::sweep::{Scope, backoff_ms};
+
+/// While the disk is full, it is asked about this often.
+const ROOM_CHECK_MS: u64 = 10_000;
 
 impl Core {
     /// Lets held deletes go when their burst has ended and they are not too many.
@@ -98,6 +102,39 @@ impl Core {
         self.queue.extend(overwrites);
     }
 
+    /// The disk is full: the trash gives what it may.
+    pub(super) fn lacks_room(&mut self, bytes: u64) {
+        let begins = self.room_for_bytes == 0;
+        self.room_for_bytes = self.room_for_bytes.max(bytes.max(1));
+        if begins {
+            self.evict_trash(false);
+        }
+    }
+
+    pub(super) fn evict_trash(&mut self, young: bool) {
+        let spared = self.displaced.iter().filter_map(|(entry, _)| match &entry.kind {
+            JournalKind::Trash { to, .. } => Some(to.clone()),
+            _ => None,
+        });
+        let wanted = Eviction { room_for_bytes: self.room_for_bytes, young, spared: spared.collect() };
+        self.effects.push(Effect::EvictTrash(wanted));
+    }
+
+    pub(super) fn evicted(&mut self, evicted: Evicted) {
+        self.trash = (evicted.files, evicted.bytes);
+        if evicted.has_room || evicted.files == 0 {
+            self.room_for_bytes = 0;
+            self.end_halt(HaltReason::TrashFull);
+            return;
+        }
+        let message = format!(
+            "there is no room for {} more bytes beside the {} bytes in the trash, which are younger than a day",
+            self.room_for_bytes, evicted.bytes
+        );
+        self.halt(HaltReason::TrashFull, message, evicted.files);
+        self.next_eviction_ms = self.now() + ROOM_CHECK_MS;
+    }
+
     pub(super) fn halt(&mut self, reason: HaltReason, message: String, count: u64) {
         if let Some(known) = self.halts.get_mut(&reason) {
             known.message = message;
@@ -162,6 +199,10 @@ impl Core {
                 self.overwrites_approved = true;
                 self.end_halt(row.reason);
                 Ok(format!("{} changes will be carried over", row.count))
+            }
+            (HaltReason::TrashFull, true) => {
+                self.evict_trash(true);
+                Ok("the oldest files in the trash make room".to_owned())
             }
             (HaltReason::RootEmptied, true) => {
                 self.deletes_approved = true;

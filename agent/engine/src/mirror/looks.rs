@@ -193,6 +193,7 @@ impl Core {
         self.problem(path.as_str().to_owned(), message);
         let now = self.now();
         if matches!(problem, Problem::LocalLook { .. } | Problem::RemoteLook { .. }) {
+            *self.attempts.entry(path.clone()).or_default() += 1;
             self.mark(path.clone(), Dirty::at(now + PROBLEM_RETRY_MS));
         }
     }

@@ -9,6 +9,8 @@ use super::core::{Busy, Core, PROBLEM_RETRY_MS, RACY_MS, asks_the_store, is_over
 use super::dirty::Dirty;
 use super::effect::Effect;
 use crate::ignored::IGNORE_FILE;
+use crate::look::Failure;
+use crate::ports::TreeErrorKind;
 use crate::ports::observer::Event as Told;
 use crate::ports::state::JournalEntry;
 use crate::sequences::{Outcome, Task};
@@ -36,6 +38,9 @@ impl Core {
             if self.must_wait(&task.operation.action) {
                 // When the halt ends, a sweep finds it again.
                 let path = task.operation.path.clone();
+                if task.operation.action.is_delete() {
+                    self.deletes.not_done(&path);
+                }
                 self.let_go(&path);
                 continue;
             }
@@ -103,7 +108,7 @@ impl Core {
             && match action {
                 Action::Download { expect, .. } => *expect != ExpectLocal::Absent,
                 Action::Conflict { .. } | Action::Repair { .. } | Action::MoveAside { .. } => true,
-                _ => false,
+                _ => action.is_delete(),
             }
     }
 
@@ -184,11 +189,15 @@ impl Core {
             Outcome::Problem(message) => {
                 self.problem(path.as_str().to_owned(), message);
                 self.in_hand.remove(&path);
+                *self.attempts.entry(path.clone()).or_default() += 1;
                 self.mark(path, Dirty::at(now + PROBLEM_RETRY_MS).with_head());
             }
             Outcome::Failed(failure) => {
                 self.trouble(&failure);
                 self.retry(&path, None);
+                if matches!(&failure, Failure::Local(error) if error.kind == TreeErrorKind::NoSpace) {
+                    self.lacks_room(bytes);
+                }
             }
             Outcome::Unresolved(entry, failure) => {
                 self.trouble(&failure);

@@ -83,7 +83,7 @@ impl Core {
         for row in restarted.recovered.stale_uploads {
             self.effects.push(Effect::AbortUpload(row));
         }
-        self.effects.push(Effect::EvictTrash);
+        self.evict_trash(false);
         self.want_sweep(Scope::Full);
     }
 

@@ -55,7 +55,10 @@ impl Core {
         self.totals.sweeps += 1;
         self.tell(&Told::SweepEnded { complete, milliseconds, files: swept.listed.max(swept.walked) });
         if let Some(failure) = swept.failure {
-            self.queue.extend(overwrites);
+            // Nobody can say how many there would have been: the next sweep finds them again.
+            for task in overwrites {
+                self.let_go(&task.operation.path);
+            }
             self.failed_sweeps += 1;
             let wait = (500 * backoff_ms(self.failed_sweeps) / 100).min(interval.max(1_000));
             self.next_remote_ms = now + wait;
@@ -73,7 +76,9 @@ impl Core {
         for path in self.deletes.not_found_by(self.sweeps_begun, scope) {
             self.mark(path, Dirty::at(now).with_head());
         }
-        self.judge_overwrites(overwrites, swept.ancestors);
+        if scope == Scope::Full {
+            self.judge_overwrites(overwrites, swept.ancestors);
+        }
         self.store_answers();
         self.next_remote_ms = now + interval;
         let min = self.context.config.deletes.min;
@@ -89,8 +94,9 @@ impl Core {
             _ => self.end_halt(HaltReason::RemoteEmptied),
         }
         if scope == Scope::Full {
-            self.next_scan_ms = now + self.scan_interval(interval);
             self.swept_problems = swept.problems;
+            self.unreadable = swept.unreadable;
+            self.next_scan_ms = now + self.scan_interval(interval);
             self.conflict_copies = swept.conflict_copies;
             self.swept_once = true;
             self.end_trouble("local");
@@ -111,9 +117,9 @@ impl Core {
         }
     }
 
-    /// Jittered, so that many agents don't scan at once.
+    /// Jittered, so that many agents don't scan at once. What can't be read can't be watched either.
     pub(super) fn scan_interval(&self, interval_ms: u64) -> u64 {
-        if !self.watch_healthy {
+        if !self.watch_healthy || !self.unreadable.is_empty() {
             return interval_ms;
         }
         let scan = self.context.config.limits.scan_interval_ms;

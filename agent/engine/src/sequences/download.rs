@@ -373,13 +373,10 @@ async fn placed_durably(
 }
 
 /// Downloads never eat the last of the disk.
-fn check_space(tree: &dyn LocalTree, limits: &Limits, bytes: u64) -> Result<(), TreeError> {
+pub fn has_room(tree: &dyn LocalTree, limits: &Limits, bytes: u64) -> Result<bool, TreeError> {
     let space = tree.space()?;
     let keep = (space.total_bytes / 100 * u64::from(limits.min_free_percent)).min(limits.min_free_bytes);
-    if space.free_bytes < bytes.saturating_add(keep) {
-        return Err(TreeError::new(TreeErrorKind::NoSpace, "download", ""));
-    }
-    Ok(())
+    Ok(space.free_bytes >= bytes.saturating_add(keep))
 }
 
 /// Fetches and verifies; nothing of it is visible outside `.gosync`.
@@ -566,7 +563,9 @@ impl NewFile {
     }
 
     fn create(&self, tree: &dyn LocalTree) -> Result<Box<dyn TreeFile>, TreeError> {
-        check_space(tree, &self.limits, self.bytes)?;
+        if !has_room(tree, &self.limits, self.bytes)? {
+            return Err(TreeError::new(TreeErrorKind::NoSpace, "download", ""));
+        }
         let tmp = tmp_path(self.operation);
         match tree.create(&tmp, self.finishing.mode) {
             Err(error) if error.is_not_found() => {

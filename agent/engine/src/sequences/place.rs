@@ -65,12 +65,26 @@ pub fn move_new(tree: &dyn LocalTree, from: &str, to: &str) -> Result<(), TreeEr
     }
     tree.link(from, to)?;
     let moved = tree.stat(to)?.fingerprint.inode;
-    let out_of_sight = format!("{DISPLACED}/moved-{moved}");
-    tree.rename(from, &out_of_sight)?;
-    if tree.stat(&out_of_sight)?.fingerprint.inode != moved {
-        tree.link(&out_of_sight, from)?;
+    let hidden = format!("{DISPLACED}/moved-{moved}");
+    out_of_sight(tree, from, &hidden)?;
+    if tree.stat(&hidden)?.fingerprint.inode != moved {
+        tree.link(&hidden, from)?;
     }
-    tree.unlink(&out_of_sight)
+    tree.unlink(&hidden)
+}
+
+/// Renames to a name in the folder of displaced contents, which somebody may have tidied up.
+fn out_of_sight(tree: &dyn LocalTree, from: &str, displaced: &str) -> Result<(), TreeError> {
+    match tree.rename(from, displaced) {
+        Err(error) if error.is_not_found() => {
+            match tree.make_folder(DISPLACED) {
+                Err(error) if error.kind != TreeErrorKind::Exists => return Err(error),
+                _ => {}
+            }
+            tree.rename(from, displaced)
+        }
+        result => result,
+    }
 }
 
 /// Removes a folder with nothing but folders in it; true when it is gone. `rmdir` itself sees to it that nothing is lost.
@@ -110,7 +124,7 @@ pub fn place_over(
         new.set_mode(mode & 0o7777)?;
     }
     let before = new.stat()?.fingerprint;
-    tree.rename(tmp, displaced)?;
+    out_of_sight(tree, tmp, displaced)?;
     let still = tree.stat(path.as_str()).is_ok_and(|stat| stat.kind == Kind::File && stat.fingerprint == planned);
     if !still {
         tree.unlink(displaced)?;

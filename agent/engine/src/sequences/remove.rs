@@ -4,9 +4,10 @@
 use gosync_plan::{Fingerprint, Generation, LocalEntry, RelPath, RemoteEntry};
 
 use super::place::{move_new, parent};
+use super::start::root_is_ours;
 use super::trash::{TrashName, move_to_trash};
 use super::{Outcome, Task};
-use crate::context::{Context, MARKER};
+use crate::context::Context;
 use crate::durable::{Target, durable};
 use crate::look::{Failure, head_entry, stat_entry};
 use crate::planted::{self, Planted};
@@ -82,10 +83,10 @@ pub async fn finish_unresolved_delete(context: &Context, entry: JournalEntry) ->
 
 /// Nothing but ENOENT, below readable folders of a root that is still the marked one, is a deleted file.
 async fn prove_absent(context: &Context, path: &RelPath) -> Result<(), Outcome> {
-    let path = path.clone();
+    let (path, volume) = (path.clone(), context.identity().volume);
     let entry = context
         .local(move |tree| {
-            if !root_is_ours(tree) {
+            if !root_is_ours(tree, &volume) {
                 return LocalEntry::Unknown("the root is not the one that was synced".to_owned());
             }
             stat_entry(tree, &path)
@@ -96,11 +97,6 @@ async fn prove_absent(context: &Context, path: &RelPath) -> Result<(), Outcome> 
         LocalEntry::File(_) | LocalEntry::Special(_) => Err(Outcome::Again),
         LocalEntry::Unknown(why) => Err(Outcome::Problem(why)),
     }
-}
-
-/// The root by its path is the one that we opened, and our marker is in it.
-pub fn root_is_ours(tree: &dyn LocalTree) -> bool {
-    tree.root().is_ok_and(|root| root == tree.opened_root()) && tree.stat(MARKER).is_ok()
 }
 
 /// The object was deleted: moves the file to the trash.
@@ -124,7 +120,7 @@ pub async fn trash_local(context: &Context, task: &Task, local: Fingerprint) -> 
         began_ms: context.utc_ms(),
     };
     context.record(vec![StateChange::Begin(entry.clone())], Vec::new()).await?;
-    let path_there = path.clone();
+    let (path_there, volume) = (path.clone(), context.identity().volume);
     let moved = context
         .local(move |tree| -> Result<Moved, TreeError> {
             let file = tree.open(path_there.as_str())?;
@@ -132,7 +128,7 @@ pub async fn trash_local(context: &Context, task: &Task, local: Fingerprint) -> 
             if file.lease() == Lease::Busy {
                 return Ok(Moved::Busy);
             }
-            if file.stat()?.fingerprint != local || !root_is_ours(tree) {
+            if file.stat()?.fingerprint != local || !root_is_ours(tree, &volume) {
                 return Ok(Moved::Again);
             }
             if !move_to_trash(tree, path_there.as_str(), &name)? {

@@ -13,6 +13,8 @@ const NOTE_VOLUME: &str = "volume";
 const NOTE_REMOTE: &str = "remote";
 const NOTE_REPLICA: &str = "replica";
 const NOTE_ROOT: &str = "root";
+/// Everything that the bucket had was here once.
+pub const NOTE_HYDRATED: &str = "hydrated";
 const MARKER_BYTES_MAX: usize = 4096;
 /// Rows read at once.
 const PAGE_ROWS: usize = 1_000;
@@ -62,7 +64,7 @@ pub async fn check_root(context: &Context) -> Result<Root, Failure> {
             {
                 return Ok(Root::Halted(halt.reason, halt.message));
             }
-            identify(context, facts, &remote).await?;
+            identify(context, facts, marker.uuid, &remote).await?;
             Ok(Root::Known)
         }
         (Some(_), Some(marker)) => Ok(Root::Halted(
@@ -82,14 +84,11 @@ pub async fn check_root(context: &Context) -> Result<Root, Failure> {
                 Some(marker) => marker,
                 None => make_marker(context, &remote).await?,
             };
-            state
-                .apply(vec![
-                    StateChange::DropAllAncestors,
-                    StateChange::PutNote(NOTE_VOLUME.to_owned(), marker.uuid),
-                    StateChange::PutNote(NOTE_REMOTE.to_owned(), remote.clone()),
-                ])
-                .await?;
-            identify(context, facts, &remote).await?;
+            let mut changes = first_run();
+            changes.push(StateChange::PutNote(NOTE_VOLUME.to_owned(), marker.uuid.clone()));
+            changes.push(StateChange::PutNote(NOTE_REMOTE.to_owned(), remote.clone()));
+            state.apply(changes).await?;
+            identify(context, facts, marker.uuid, &remote).await?;
             Ok(Root::New)
         }
     }
@@ -106,10 +105,16 @@ pub async fn restore_marker(context: &Context, halt: String) -> Result<(), Failu
 
 /// Takes what stands there now as a first run: everything known of the other root is forgotten, nothing is deleted.
 pub async fn adopt_root(context: &Context, halt: String) -> Result<(), Failure> {
-    let forget =
-        vec![StateChange::DropAllAncestors, StateChange::DropNote(NOTE_VOLUME.to_owned()), StateChange::DropHalt(halt)];
+    let mut forget = first_run();
+    forget.push(StateChange::DropNote(NOTE_VOLUME.to_owned()));
+    forget.push(StateChange::DropHalt(halt));
     context.ports.state.apply(forget).await?;
     Ok(())
+}
+
+/// Whatever was known of both sides is void.
+fn first_run() -> Vec<StateChange> {
+    vec![StateChange::DropAllAncestors, StateChange::DropNote(NOTE_HYDRATED.to_owned())]
 }
 
 /// Whether any file that was in step stands at its path.
@@ -136,9 +141,13 @@ fn look_at_root(tree: &dyn LocalTree) -> Result<Seen, TreeError> {
     if facts != tree.opened_root() {
         return Ok(Seen::Another);
     }
+    Ok(Seen::Root(facts, read_marker(tree)?))
+}
+
+fn read_marker(tree: &dyn LocalTree) -> Result<Option<Marker>, TreeError> {
     let file = match tree.open(MARKER) {
         Ok(file) => file,
-        Err(error) if error.is_not_found() => return Ok(Seen::Root(facts, None)),
+        Err(error) if error.is_not_found() => return Ok(None),
         Err(error) => return Err(error),
     };
     let mut bytes = vec![0; MARKER_BYTES_MAX];
@@ -149,7 +158,13 @@ fn look_at_root(tree: &dyn LocalTree) -> Result<Seen, TreeError> {
         mirror: "".into(),
         remote: "".into(),
     });
-    Ok(Seen::Root(facts, Some(marker)))
+    Ok(Some(marker))
+}
+
+/// The root by its path is the one that we opened, and the marker in it is the one that we know.
+pub fn root_is_ours(tree: &dyn LocalTree, volume: &str) -> bool {
+    tree.root().is_ok_and(|root| root == tree.opened_root())
+        && read_marker(tree).is_ok_and(|marker| marker.is_some_and(|marker| marker.uuid == volume))
 }
 
 async fn make_marker(context: &Context, remote: &str) -> Result<Marker, Failure> {
@@ -184,11 +199,11 @@ async fn write_marker(context: &Context, uuid: String, remote: &str) -> Result<M
 }
 
 /// Another remote is a first run; another inode under the same marker is a copy of the volume: a replica of its own.
-async fn identify(context: &Context, facts: RootFacts, remote: &str) -> Result<(), Failure> {
+async fn identify(context: &Context, facts: RootFacts, volume: String, remote: &str) -> Result<(), Failure> {
     let state = &context.ports.state;
     let mut changes = Vec::new();
     if state.note(NOTE_REMOTE).await?.as_deref() != Some(remote) {
-        changes.push(StateChange::DropAllAncestors);
+        changes.extend(first_run());
         changes.push(StateChange::PutNote(NOTE_REMOTE.to_owned(), remote.to_owned()));
     }
     // The device number of a disk may be another one after a restart.
@@ -209,6 +224,7 @@ async fn identify(context: &Context, facts: RootFacts, remote: &str) -> Result<(
     let store = context.ports.metadata.store(&context.config.endpoint, &context.config.bucket).await?;
     let mut identity = lock(&context.shared.identity);
     identity.replica = replica;
+    identity.volume = volume;
     identity.store = store.id;
     identity.cursor = identity.cursor.max(store.head_seq);
     Ok(())

@@ -1,8 +1,12 @@
-//! The trash of a root (R7): `.gosync/trash/<utc-date>/<original path>`, with `~<8 hex>` behind where the name is taken.
+//! The trash of a root (R7): `.gosync/trash/<utc-date>/<original path>~<8 hex>`, the digits being the operation's, so that
+//! no two items meet; or, where a name has no room for them, `.gosync/trash/<utc-date>/~<8 hex>/<original path>`. Either way
+//! the original path can be read off an item, and no index can be lost.
 
 use gosync_plan::{Nonce, RelPath};
 
+use super::download::has_room;
 use super::place::{make_folders, move_new, parent};
+use crate::config::Limits;
 use crate::context::{Context, TRASH};
 use crate::handle::{CommandError, TrashItem};
 use crate::look::describe;
@@ -20,8 +24,16 @@ impl TrashName {
     /// The operation makes the name its own, so that nothing in the trash is ever replaced.
     #[must_use]
     pub fn new(date: &str, path: &RelPath, operation: Nonce) -> Self {
-        let cut = path.as_str().len().min(path.as_str().len() - path.file_name().len() + name_bytes(path.file_name()));
-        Self { date: date.to_owned(), path: format!("{}~{}", &path.as_str()[..cut], &operation.to_hex()[..8]) }
+        let (path, digits) = (path.as_str(), &operation.to_hex()[..8]);
+        let name = path.rfind('/').map_or(path, |cut| &path[cut + 1..]);
+        let is_too_long = name.len() + 1 + digits.len() > gosync_plan::names::COMPONENT_BYTES_MAX;
+        // What begins like a folder of ours is not to be taken for one.
+        let path = if is_too_long || path.split('/').next().is_some_and(is_own_folder) {
+            format!("~{digits}/{path}")
+        } else {
+            format!("{path}~{digits}")
+        };
+        Self { date: date.to_owned(), path }
     }
 
     #[must_use]
@@ -36,16 +48,21 @@ impl TrashName {
     }
 }
 
-/// Leaves room for the suffix in a name of at most 255 bytes.
-fn name_bytes(name: &str) -> usize {
-    name.floor_char_boundary(gosync_plan::names::COMPONENT_BYTES_MAX - 9)
+/// `~` and the digits of an operation.
+fn is_own_folder(name: &str) -> bool {
+    name.strip_prefix('~').is_some_and(|digits| digits.len() == 8 && digits.bytes().all(|b| b.is_ascii_hexdigit()))
 }
 
 /// The original path of a trash item.
 fn original(item: &str) -> &str {
     let path = item.find('/').map_or(item, |cut| &item[cut + 1..]);
+    if let Some((folder, original)) = path.split_once('/')
+        && is_own_folder(folder)
+    {
+        return original;
+    }
     match path.rfind('~') {
-        Some(cut) if path.len() - cut == 9 && path[cut + 1..].bytes().all(|b| b.is_ascii_hexdigit()) => &path[..cut],
+        Some(cut) if is_own_folder(&path[cut..]) => &path[..cut],
         _ => path,
     }
 }
@@ -152,17 +169,41 @@ pub async fn restore(context: &Context, item: String) -> Result<RelPath, Command
     }
 }
 
+/// What is evicted beyond what is too old or too much.
+#[derive(Clone, Debug, Default)]
+pub struct Eviction {
+    /// A download of so many bytes found no room: what is older than a day goes until it has, the oldest first.
+    pub room_for_bytes: u64,
+    /// A person approved that younger ones go, too.
+    pub young: bool,
+    /// Items that may still be written to.
+    pub spared: Vec<String>,
+}
+
+#[derive(Clone, Copy, Debug)]
+pub struct Evicted {
+    /// What is left.
+    pub files: u64,
+    pub bytes: u64,
+    pub has_room: bool,
+}
+
 /// Evicts what is older than the trash's age, and the oldest beyond its size; nothing younger than a day for size.
-pub fn evict(tree: &dyn LocalTree, now_ms: i64, age_ms: u64, bytes_max: u64) -> Result<(u64, u64), TreeError> {
+pub fn evict(tree: &dyn LocalTree, now_ms: i64, limits: &Limits, wanted: &Eviction) -> Result<Evicted, TreeError> {
     const DAY_MS: i64 = 24 * 3_600_000;
+    let lacks_room = || -> Result<bool, TreeError> {
+        Ok(wanted.room_for_bytes > 0 && !has_room(tree, limits, wanted.room_for_bytes)?)
+    };
     let items = list(tree)?;
     let mut bytes: u64 = items.iter().map(|item| item.bytes).sum();
     let mut files = items.len() as u64;
     for item in items {
+        let path = format!("{TRASH}/{}", item.item);
         let age = now_ms.saturating_sub(item.trashed_ms);
-        let too_old = age > i64::try_from(age_ms).unwrap_or(i64::MAX);
-        if too_old || (bytes > bytes_max && age > DAY_MS) {
-            let path = format!("{TRASH}/{}", item.item);
+        let too_old = age > i64::try_from(limits.trash_age_ms).unwrap_or(i64::MAX);
+        let for_size = bytes > limits.trash_bytes && age > DAY_MS;
+        let for_room = (age > DAY_MS || wanted.young) && !wanted.spared.contains(&path) && lacks_room()?;
+        if too_old || for_size || for_room {
             tree.unlink(&path)?;
             bytes = bytes.saturating_sub(item.bytes);
             files -= 1;
@@ -175,5 +216,21 @@ pub fn evict(tree: &dyn LocalTree, now_ms: i64, age_ms: u64, bytes_max: u64) -> 
             }
         }
     }
-    Ok((files, bytes))
+    Ok(Evicted { files, bytes, has_room: !lacks_room()? })
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests may stop at the first surprise")]
+    use super::*;
+
+    #[test]
+    fn the_original_path_can_be_read_off_every_item() {
+        let longest = "n".repeat(255);
+        for path in ["a", "d/e.txt", "~12345678/x", "d/~12345678", "x~12345678", &longest, &format!("d/{longest}")] {
+            let name = TrashName::new("2026-01-02", &RelPath::new(path).unwrap(), Nonce([7; 16]));
+            assert_eq!(original(name.path().strip_prefix(TRASH).unwrap().trim_start_matches('/')), path);
+            assert!(name.path().split('/').all(|part| part.len() <= 255), "{path}");
+        }
+    }
 }
