@@ -94,6 +94,8 @@ fn sync(tree: &dyn LocalTree, targets: &[Target]) -> Result<(), TreeError> {
             Target::Folder(folder) => tree.sync_folder(folder),
         };
         match synced {
+            // It can't be opened any more.
+            Err(error) if error.kind == TreeErrorKind::Permission => return tree.sync_tree(),
             // The file that was meant is not there any more, and needs nothing; the next look sees what is.
             Err(error)
                 if matches!(

@@ -26,7 +26,7 @@ use crate::durable::{Target, durable};
 use crate::look::{Failure, describe};
 use crate::ports::metadata::FileChange;
 use crate::ports::observer::Event;
-use crate::ports::state::{JournalEntry, StateChange};
+use crate::ports::state::{JournalEntry, StateChange, StateError};
 use crate::ports::{StoreError, StoreErrorKind, TreeError, TreeErrorKind};
 
 /// How an operation ended.
@@ -221,7 +221,7 @@ async fn write_ancestor(
     path: &RelPath,
     ancestor: Ancestor,
     mut further: Vec<StateChange>,
-) -> Result<(), Outcome> {
+) -> Result<(), StateError> {
     let file = FileChange::Put {
         key: context.config.prefix.key(path),
         generation: ancestor.generation.clone(),
@@ -231,8 +231,7 @@ async fn write_ancestor(
         mime_type: None,
     };
     further.insert(0, StateChange::PutAncestor(path.clone(), ancestor));
-    context.record(further, vec![file]).await?;
-    Ok(())
+    context.record(further, vec![file]).await
 }
 
 /// Where an operation's temp file is.

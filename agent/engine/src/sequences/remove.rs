@@ -62,7 +62,10 @@ async fn deleted(context: &Context, entry: &JournalEntry) -> Result<Outcome, Out
     let JournalKind::DeleteObject { remote } = &entry.kind else { return Err(Outcome::Again) };
     let path = entry.path.clone();
     let gone = FileChange::Delete { key: context.config.prefix.key(&path), etag: Some(remote.etag.clone()) };
-    context.record(vec![StateChange::DropAncestor(path.clone()), StateChange::End(entry.id)], vec![gone]).await?;
+    context
+        .record(vec![StateChange::DropAncestor(path.clone()), StateChange::End(entry.id)], vec![gone])
+        .await
+        .map_err(|error| super::upload::unresolved(entry.clone(), error.into()))?;
     Ok(Outcome::done(Event::DeletedObject { path }))
 }
 

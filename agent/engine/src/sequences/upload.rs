@@ -411,8 +411,18 @@ async fn conclude(
     }
 }
 
+/// The object is there: until that is written down nothing else may happen to the path, for a later start would take the
+/// journal's word for it.
 async fn acknowledged(context: &Context, entry: &JournalEntry, generation: Generation) -> Result<Outcome, Outcome> {
-    let JournalKind::Upload { digests, local, open, .. } = &entry.kind else { return Err(Outcome::Again) };
+    let JournalKind::Upload { digests, .. } = &entry.kind else { return Err(Outcome::Again) };
+    match write_down(context, entry, generation).await {
+        Ok(()) => Ok(Outcome::done(Event::Uploaded { path: entry.path.clone(), bytes: digests.size })),
+        Err(failure) => Err(unresolved(entry.clone(), failure)),
+    }
+}
+
+async fn write_down(context: &Context, entry: &JournalEntry, generation: Generation) -> Result<(), Failure> {
+    let JournalKind::Upload { digests, local, open, .. } = &entry.kind else { return Ok(()) };
     // A reply to a completed upload tells no size.
     let generation = Generation { size: digests.size, ..generation };
     // Not sooner, so that one sync serves many: a file that a power loss takes away must not look deleted.
@@ -421,7 +431,7 @@ async fn acknowledged(context: &Context, entry: &JournalEntry, generation: Gener
     let ancestor =
         Ancestor { fingerprint: *local, generation, content: Some(digests.blake3), nonce: Some(entry.id), open: *open };
     write_ancestor(context, &entry.path, ancestor, vec![StateChange::End(entry.id)]).await?;
-    Ok(Outcome::done(Event::Uploaded { path: entry.path.clone(), bytes: digests.size }))
+    Ok(())
 }
 
 /// What became of a journalled upload: `Some` when the object at the key is it.
@@ -499,7 +509,7 @@ pub async fn finish_unresolved(context: &Context, entry: JournalEntry) -> Outcom
     }
 }
 
-fn unresolved(entry: JournalEntry, failure: Failure) -> Outcome {
+pub fn unresolved(entry: JournalEntry, failure: Failure) -> Outcome {
     match failure {
         Failure::Killed => Outcome::Failed(Failure::Killed),
         failure => Outcome::Unresolved(Box::new(entry), failure),
