@@ -10,11 +10,11 @@ use crate::context::Context;
 use crate::handle::{CommandError, Conditions, ConflictCopy, FlushReceipt, Message, TrashItem};
 use crate::look::{Candidate, Failure, Looked, describe, look};
 use crate::ports::local::Kind;
-use crate::ports::state::{HaltRow, JournalEntry, StateChange, StateError, UploadRow};
-use crate::ports::{TreeError, TreeErrorKind};
+use crate::ports::state::{HaltRow, JournalEntry, StateChange, StateError, StateErrorKind, UploadRow};
+use crate::ports::{LocalTree, TreeError, TreeErrorKind};
 use crate::sequences::recover::{Recovered, abort_stale, recover_local, resolve};
-use crate::sequences::start::NOTE_HYDRATED;
-use crate::sequences::start::{Root, check_root};
+
+use crate::sequences::start::{NOTE_HYDRATED, Root, check_root};
 use crate::sequences::trash::{Evicted, Eviction};
 use crate::sequences::{self, Outcome, Task, bring_back, displaced, probe, start, trash};
 use crate::sweep::{Found, Scope, Swept};
@@ -231,8 +231,11 @@ async fn restart(context: &Context) -> Result<Restarted, Failure> {
 
 /// Files below folders that appeared, and ancestors below folders that went.
 async fn expand(context: &Context, paths: Vec<RelPath>) -> Event {
-    let mut concerned = Vec::new();
     let mut unreadable = Vec::new();
+    let (mut concerned, paths) = match split_off_files(context, paths).await {
+        Ok(split) => split,
+        Err(killed) => return killed,
+    };
     for path in paths {
         let shared = std::sync::Arc::clone(&context.shared);
         let path_there = path.clone();
@@ -276,7 +279,7 @@ async fn expand(context: &Context, paths: Vec<RelPath>) -> Event {
                     after = Some(last.clone());
                     concerned.extend(rows.into_iter().map(|(path, _)| path));
                 }
-                Err(error) if error.kind == crate::ports::state::StateErrorKind::Killed => return Event::Killed,
+                Err(error) if error.kind == StateErrorKind::Killed => return Event::Killed,
                 Err(_) => break,
             }
         }
@@ -285,6 +288,27 @@ async fn expand(context: &Context, paths: Vec<RelPath>) -> Event {
     concerned.sort();
     concerned.dedup();
     Event::Expanded { paths: concerned, unreadable }
+}
+
+/// Most hints are of single files: what is a file and was one has nothing below it, now or before.
+async fn split_off_files(context: &Context, paths: Vec<RelPath>) -> Result<(Vec<RelPath>, Vec<RelPath>), Event> {
+    let is_file = |tree: &dyn LocalTree, path: &RelPath| {
+        tree.stat(path.as_str()).is_ok_and(|stat| !matches!(stat.kind, Kind::Folder))
+    };
+    let stats = context
+        .local(move |tree| paths.into_iter().partition::<Vec<_>, _>(|path| is_file(tree, path)))
+        .await
+        .map_err(|_| Event::Killed)?;
+    let (files, mut others) = stats;
+    let known = match context.ports.state.ancestors(&files).await {
+        Ok(known) => known,
+        Err(error) if error.kind == StateErrorKind::Killed => return Err(Event::Killed),
+        Err(_) => vec![None; files.len()],
+    };
+    let mut known = known.iter();
+    let (files, new): (Vec<_>, Vec<_>) = files.into_iter().partition(|_| known.next().is_some_and(Option::is_some));
+    others.extend(new);
+    Ok((files, others))
 }
 
 async fn evict_trash(context: &Context, wanted: Eviction) -> Event {

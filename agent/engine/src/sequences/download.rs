@@ -1,8 +1,12 @@
 //! Fetching an object (R5): into a temp file, verified and durable, then in place, then recorded.
 
+use std::future::ready;
+use std::ops::Range;
 use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
+use futures_channel::mpsc;
+use futures_util::join;
 use futures_util::stream::{self, StreamExt as _, TryStreamExt as _};
 use gosync_plan::conflict::{conflict_family, free_conflict_name, is_conflict_copy_of};
 use gosync_plan::decide::{ExpectLocal, ModeMerge, merge_mode};
@@ -13,9 +17,9 @@ use super::place::{Placed, move_new, parent, place_new, place_over};
 use super::{Outcome, Task, displaced_path, tmp_path, write_ancestor};
 use crate::config::Limits;
 use crate::context::{Context, Reserved, Shared};
-use crate::digest::{Wanted, of_bytes};
+use crate::digest::{Digester, Wanted, of_bytes};
 use crate::durable::{Target, durable};
-use crate::look::{Failure, read_digests};
+use crate::look::{Failure, READ_BYTES, read_digests};
 use crate::planted::{self, Planted};
 use crate::ports::observer::Event;
 use crate::ports::state::{Displaced, JournalEntry, JournalKind, StateChange};
@@ -459,42 +463,73 @@ async fn fetch_large(context: &Context, task: &Task, remote: &Generation) -> Res
     let (operation, tmp, finishing) = (new.operation, tmp_path(new.operation), new.finishing);
     let file: Arc<dyn TreeFile> = context.local(move |tree| new.create(tree)).await??.into();
     let part_bytes = context.config.limits.part_bytes;
-    let fetched: Result<Vec<()>, Outcome> = stream::iter(0..remote.size.div_ceil(part_bytes))
+    let (arrived, ranges) = mpsc::unbounded();
+    let fetching = stream::iter(0..remote.size.div_ceil(part_bytes))
         .map(|part| {
             let range = part * part_bytes..((part + 1) * part_bytes).min(remote.size);
             fetch_range(context, &key, &remote.etag, range, &file)
         })
-        .buffer_unordered(context.config.limits.parts_per_file_max)
-        .try_collect()
-        .await;
-    let digests = match fetched {
-        Ok(_) => {
-            let (tmp_there, file_there) = (tmp.clone(), Arc::clone(&file));
-            let read = context
-                .local(move |tree| {
-                    finishing.apply(&*file_there)?;
-                    read_digests(tree, &tmp_there, Wanted::default())
-                })
-                .await?;
-            match read {
-                Ok(Some((_, digests))) => verify(context, &key, &tmp, digests, &head).await.map(|()| digests),
-                Ok(None) => Err(Outcome::Again),
+        .buffered(context.config.limits.parts_per_file_max)
+        .try_for_each(|range| {
+            // Whoever hashes has met an error of his own if he doesn't listen any more.
+            let _ = arrived.unbounded_send(range);
+            ready(Ok(()))
+        });
+    let fetching = async {
+        let fetched = fetching.await;
+        arrived.close_channel();
+        fetched
+    };
+    let digests = match join!(fetching, hash_as_it_arrives(context, &file, ranges)) {
+        (Ok(()), Ok(digests)) => {
+            let finished = context.local(move |_| finishing.apply(&*file)).await?;
+            match finished {
+                Ok(()) => verify(context, &key, &tmp, digests, &head).await.map(|()| digests),
                 Err(error) => Err(error.into()),
             }
         }
-        Err(outcome) => Err(outcome),
+        (Err(outcome), _) | (_, Err(outcome)) => Err(outcome),
     };
     keep_or_drop(context, operation, head, digests).await
 }
 
-/// One range into its place in the temp file.
+/// Reads back what has arrived, in order, while later ranges are still on their way: what is hashed is what the file holds.
+async fn hash_as_it_arrives(
+    context: &Context,
+    file: &Arc<dyn TreeFile>,
+    mut ranges: mpsc::UnboundedReceiver<Range<u64>>,
+) -> Result<Digests, Outcome> {
+    let mut digester = Digester::new(Wanted::default());
+    while let Some(range) = ranges.next().await {
+        let file = Arc::clone(file);
+        let job = move |_: &dyn LocalTree| -> Result<Option<Digester>, TreeError> {
+            let mut buffer = vec![0; READ_BYTES];
+            let mut offset = range.start;
+            while offset < range.end {
+                let room = usize::try_from(range.end - offset).unwrap_or(READ_BYTES).min(READ_BYTES);
+                match file.read_at(offset, &mut buffer[..room])? {
+                    0 => return Ok(None),
+                    read => {
+                        digester.update(&buffer[..read]);
+                        offset += read as u64;
+                    }
+                }
+            }
+            Ok(Some(digester))
+        };
+        digester = context.local(job).await??.ok_or(Outcome::Again)?;
+    }
+    Ok(digester.finish())
+}
+
+/// One range into its place in the temp file; returns it.
 async fn fetch_range(
     context: &Context,
     key: &str,
     etag: &str,
-    range: std::ops::Range<u64>,
+    range: Range<u64>,
     file: &Arc<dyn TreeFile>,
-) -> Result<(), Outcome> {
+) -> Result<Range<u64>, Outcome> {
     let mut attempt = 0;
     loop {
         match fetch_range_once(context, key, etag, range.clone(), file).await {
@@ -504,7 +539,7 @@ async fn fetch_range(
                 attempt += 1;
                 context.ports.clock.sleep_ms(backoff_ms(attempt)).await;
             }
-            result => return result,
+            result => return result.map(|()| range),
         }
     }
 }
@@ -513,7 +548,7 @@ async fn fetch_range_once(
     context: &Context,
     key: &str,
     etag: &str,
-    range: std::ops::Range<u64>,
+    range: Range<u64>,
     file: &Arc<dyn TreeFile>,
 ) -> Result<(), Outcome> {
     let _permit = context.shared.parts.acquire().await;
