@@ -1,7 +1,7 @@
 # One small image with one binary. It runs as a user without rights and with a read-only root file system: the data_dir, the
 # socket's folder and the mirrored folders are mounts.
 #
-#   docker build -t gosync .
+#   docker build -t gosync --build-arg GOSYNC_COMMIT="$(git rev-parse HEAD)" .
 #   docker run --read-only -v ./config:/etc/gosync:ro -v data:/var/lib/gosync -v ./files:/files gosync
 #
 # Both images can be replaced, by mirrors of them or by others with the same glibc (a distroless one is smaller still):
@@ -13,6 +13,8 @@ FROM ${BUILDER} AS build
 WORKDIR /src
 # rust-toolchain.toml stays outside (.dockerignore): it would fetch what the builder already has.
 COPY . .
+# The repository stays outside too: --build-arg GOSYNC_COMMIT="$(git rev-parse HEAD)" lets `gosync version` tell it.
+ARG GOSYNC_COMMIT
 RUN cargo build --release --locked -p gosync \
     # Mount points that belong to the user: a named volume takes over their owner.
     && mkdir -p /out/etc/gosync /out/var/lib/gosync /out/run/gosync /out/usr/local/bin \

@@ -49,6 +49,22 @@ impl Failure {
         Self::new(Exit::Usage, "usage", message, hint)
     }
 
+    /// What is known, but not of this release.
+    pub fn not_yet(command: &str, hint: &str) -> Self {
+        Self::new(Exit::Usage, "not-yet", format!("not yet: `gosync {command}` is not in this release"), hint)
+    }
+
+    /// A config that holds, but asks for what this release does not do.
+    pub fn config_not_yet(problems: Vec<Problem>) -> Self {
+        Self::Told(Box::new(Report {
+            exit: Exit::Usage,
+            code: "not-yet".to_owned(),
+            message: "the config asks for what this release does not do yet".to_owned(),
+            hint: Some("take these keys out, or wait for a later release".to_owned()),
+            problems,
+        }))
+    }
+
     /// A config with mistakes, all of them.
     pub fn config(Problems(problems): Problems) -> Self {
         let count = problems.len();

@@ -43,6 +43,14 @@ fn main() -> ExitCode {
         Command::Probe { probe } => client(&cli.global, async |client| ask(*probe, client, &output).await),
         Command::Sim(args) => sim::run(args, &output),
         Command::Completions { shell } => completions(*shell, &output),
+        Command::Doctor(_) => Err(Failure::not_yet(
+            "doctor",
+            "`gosync config validate` checks a config, `gosync sync state` tells what an agent meets outside",
+        )),
+        Command::Cache(_) => Err(Failure::not_yet("cache", "there is no cache to look at either")),
+        Command::LogLevel(_) => {
+            Err(Failure::not_yet("log-level", "set log.level in the config: a running agent takes it on"))
+        }
         Command::Version(args) => version::run(args, &output),
     };
     match result {

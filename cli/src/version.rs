@@ -12,6 +12,12 @@ use crate::output::Output;
 
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");
 
+const UNKNOWN: &str = "unknown";
+pub const COMMIT: &str = match option_env!("GOSYNC_BUILD_COMMIT") {
+    Some(commit) => commit,
+    None => UNKNOWN,
+};
+
 /// What this binary can do, for those who wonder whether theirs can.
 const FEATURES: [&str; 3] = ["metadata-sqlite", "dev-s3", "sim"];
 
@@ -25,7 +31,6 @@ struct Build {
     features: [&'static str; 3],
 }
 
-const UNKNOWN: &str = "unknown";
 
 pub fn run(args: &VersionArgs, output: &Output) -> Result<ExitCode, Failure> {
     if args.short {
@@ -36,7 +41,7 @@ pub fn run(args: &VersionArgs, output: &Output) -> Result<ExitCode, Failure> {
     let date = seconds.and_then(|seconds| Timestamp::from_second(seconds).ok());
     let build = Build {
         version: VERSION,
-        commit: option_env!("GOSYNC_BUILD_COMMIT").unwrap_or(UNKNOWN),
+        commit: COMMIT,
         build_date: date.map_or(UNKNOWN.to_owned(), |date| date.to_string()),
         rustc: option_env!("GOSYNC_BUILD_RUSTC").unwrap_or(UNKNOWN),
         target: env!("GOSYNC_BUILD_TARGET"),

@@ -1,5 +1,6 @@
 //! `make bench`: the agent beside rclone on the same MinIO, on loopback, in one run. Only the ratios mean something: the
-//! machine is whatever it is, so both run in turns and medians are compared.
+//! machine is whatever it is, so each row is measured in pairs, one tool right after the other, and the median of the
+//! pairs' ratios is what counts.
 //!
 //! Prints a table and writes the numbers to `bench/results/`. What must be reached is given as a share of rclone's figure.
 // A benchmark stops at the first surprise: there is nobody to hand an error to.
@@ -10,6 +11,7 @@ mod run;
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use gosync_tests::process::Folder;
 use gosync_tests::rclone::Rclone;
@@ -83,27 +85,37 @@ async fn main() {
     let server = Server::minio().await;
     let mut figures = Figures::new();
     for round in 0..size.rounds {
-        // In turns, and each begins as often as the other.
-        let mut tools = ["gosync", "rclone"];
-        tools.rotate_left(round % 2);
-        for tool in tools {
-            let name = format!("{tool}-{round}");
-            let bucket = server.bucket(&name).await;
-            let work = folder.dir(&name);
-            let bench = Bench { address: &server.address, bucket: &bucket.bucket, work: &work };
-            let spent = match tool {
-                "gosync" => bench.gosync(&small, &big).await,
-                _ => bench.rclone(&small, &big),
-            };
-            for (row, spent) in spent.into_iter().enumerate() {
-                println!("round {round}  {tool:7} {:16} {spent}", ROWS[row].name);
-                figures.entry((row, tool)).or_default().push(spent);
+        let name = format!("round-{round}");
+        let bucket = server.bucket(&name).await;
+        let work = folder.dir(&name);
+        let sources = Sources { small: &small, big: &big };
+        let gosync = Gosync::new(&server.address, &bucket.bucket, &work, &sources);
+        let rclone = Peer::new(&server.address, &bucket.bucket, &work, &sources);
+        for (number, row) in ROWS.iter().enumerate() {
+            // Pairs right after each other, and each begins as often as the other.
+            let mut tools = ["gosync", "rclone"];
+            tools.rotate_left((round + number) % 2);
+            for tool in tools {
+                settle();
+                let spent = match tool {
+                    "gosync" => gosync.measure(number).await,
+                    _ => rclone.measure(number),
+                };
+                println!("round {round}  {tool:7} {:16} {spent}", row.name);
+                figures.entry((number, tool)).or_default().push(spent);
             }
-            fs::remove_dir_all(&work).unwrap();
-            fs::remove_dir_all(server.folder.path().join("data").join(&name)).unwrap();
         }
+        gosync.check(&sources);
+        rclone.check(&sources);
+        fs::remove_dir_all(&work).unwrap();
+        fs::remove_dir_all(server.folder.path().join("data").join(&name)).unwrap();
     }
     report(&figures, &size);
+}
+
+/// What others left for the disk to write is not to be paid by whoever syncs next.
+fn settle() {
+    assert!(Command::new("sync").status().unwrap().success());
 }
 
 fn random(seed: u64, bytes: usize) -> Vec<u8> {
@@ -123,62 +135,92 @@ fn plant(root: &Path, size: &Size) {
     }
 }
 
-/// One tool's round in a bucket and a folder of its own.
-struct Bench<'a> {
-    address: &'a Address,
-    bucket: &'a str,
-    work: &'a Path,
+/// What is uploaded.
+struct Sources<'a> {
+    small: &'a Path,
+    big: &'a Path,
 }
 
-impl Bench<'_> {
-    fn down(&self, name: &str) -> PathBuf {
-        let path = self.work.join(name);
-        fs::create_dir_all(&path).unwrap();
-        path
-    }
+fn made(path: PathBuf) -> PathBuf {
+    fs::create_dir_all(&path).unwrap();
+    path
+}
 
-    async fn gosync(&self, small: &Path, big: &Path) -> Vec<Spent> {
+/// The agents of one round: one for each direction and size.
+struct Gosync {
+    up: Agent,
+    down: Agent,
+    big_up: Agent,
+    big_down: Agent,
+    to: PathBuf,
+    big_to: PathBuf,
+}
+
+impl Gosync {
+    fn new(address: &Address, bucket: &str, work: &Path, sources: &Sources<'_>) -> Self {
         // The agent leaves its marker in the root: it gets a copy, not the original.
-        let (from, to) = (self.down("from"), self.down("to"));
-        let (big_from, big_to) = (self.down("big-from"), self.down("big-to"));
-        copy_all(small, &from);
-        copy_all(big, &big_from);
-        let up = Agent::new(self.address, self.bucket, &from, "/small");
-        let down = Agent::new(self.address, self.bucket, &to, "/small");
-        let big_up = Agent::new(self.address, self.bucket, &big_from, "/big");
-        let big_down = Agent::new(self.address, self.bucket, &big_to, "/big");
-        let spent = vec![
-            up.until_flushed().await,
-            down.until_flushed().await,
-            up.until_flushed().await,
-            big_up.until_flushed().await,
-            big_down.until_flushed().await,
-        ];
-        tree::same(small, &to, Compare::Everything).unwrap();
-        tree::same(big, &big_to, Compare::Everything).unwrap();
-        spent
+        let (from, to) = (made(work.join("gosync/from")), made(work.join("gosync/to")));
+        let (big_from, big_to) = (made(work.join("gosync/big-from")), made(work.join("gosync/big-to")));
+        copy_all(sources.small, &from);
+        copy_all(sources.big, &big_from);
+        Self {
+            up: Agent::new(address, bucket, &from, "/gosync/small"),
+            down: Agent::new(address, bucket, &to, "/gosync/small"),
+            big_up: Agent::new(address, bucket, &big_from, "/gosync/big"),
+            big_down: Agent::new(address, bucket, &big_to, "/gosync/big"),
+            to,
+            big_to,
+        }
     }
 
-    fn rclone(&self, small: &Path, big: &Path) -> Vec<Spent> {
-        let rclone = Rclone::new(self.address);
+    /// The row of [`ROWS`] with this number.
+    async fn measure(&self, row: usize) -> Spent {
+        let agent = [&self.up, &self.down, &self.up, &self.big_up, &self.big_down][row];
+        agent.until_flushed().await
+    }
+
+    fn check(&self, sources: &Sources<'_>) {
+        tree::same(sources.small, &self.to, Compare::Everything).unwrap();
+        tree::same(sources.big, &self.big_to, Compare::Everything).unwrap();
+    }
+}
+
+/// rclone's commands of one round, in the order of [`ROWS`].
+struct Peer {
+    rclone: Rclone,
+    commands: [Vec<String>; 5],
+    to: PathBuf,
+    big_to: PathBuf,
+}
+
+impl Peer {
+    fn new(address: &Address, bucket: &str, work: &Path, sources: &Sources<'_>) -> Self {
+        let (to, big_to) = (made(work.join("rclone/to")), made(work.join("rclone/big-to")));
         let text = |path: &Path| path.to_str().unwrap().to_owned();
-        let (small_remote, big_remote) = (format!("s3:{}/small", self.bucket), format!("s3:{}/big", self.bucket));
-        let (to, big_to) = (self.down("to"), self.down("big-to"));
-        let run = |command: &str, from: &str, to: &str, more: &[&str]| {
-            peer(rclone.command(&[&[command, from, to, "--transfers", "16"], more].concat()))
+        let (small, big) = (text(sources.small), text(sources.big));
+        let (small_remote, big_remote) = (format!("s3:{bucket}/rclone/small"), format!("s3:{bucket}/rclone/big"));
+        let command = |command: &str, from: &str, to: &str, more: &[&str]| {
+            [&[command, from, to, "--transfers", "16"], more].concat().into_iter().map(str::to_owned).collect()
         };
         let big_up = ["--s3-upload-concurrency", "8", "--s3-chunk-size", "16M"];
-        let big_down = ["--multi-thread-streams", "8"];
-        let spent = vec![
-            run("copy", &text(small), &small_remote, &["--no-traverse"]),
-            run("copy", &small_remote, &text(&to), &["--fast-list"]),
-            run("sync", &text(small), &small_remote, &["--size-only", "--fast-list"]),
-            run("copy", &text(big), &big_remote, &big_up),
-            run("copy", &big_remote, &text(&big_to), &big_down),
+        let commands = [
+            command("copy", &small, &small_remote, &["--no-traverse"]),
+            command("copy", &small_remote, &text(&to), &["--fast-list"]),
+            command("sync", &small, &small_remote, &["--size-only", "--fast-list"]),
+            command("copy", &big, &big_remote, &big_up),
+            command("copy", &big_remote, &text(&big_to), &["--multi-thread-streams", "8"]),
         ];
-        tree::same(small, &to, Compare::Content).unwrap();
-        tree::same(big, &big_to, Compare::Content).unwrap();
-        spent
+        Self { rclone: Rclone::new(address), commands, to, big_to }
+    }
+
+    fn measure(&self, row: usize) -> Spent {
+        let args: Vec<&str> = self.commands[row].iter().map(String::as_str).collect();
+        peer(self.rclone.command(&args))
+    }
+
+    fn check(&self, sources: &Sources<'_>) {
+        tree::same(sources.small, &self.to, Compare::Content).unwrap();
+        tree::same(sources.big, &self.big_to, Compare::Content).unwrap();
     }
 }
 
@@ -192,8 +234,8 @@ fn copy_all(from: &Path, to: &Path) {
     }
 }
 
-fn median(spent: &[Spent], figure: impl Fn(&Spent) -> f64) -> f64 {
-    let mut figures: Vec<f64> = spent.iter().map(figure).collect();
+fn median(figures: impl Iterator<Item = f64>) -> f64 {
+    let mut figures: Vec<f64> = figures.collect();
     figures.sort_by(f64::total_cmp);
     figures[figures.len() / 2]
 }
@@ -203,13 +245,19 @@ fn report(figures: &Figures, size: &Size) {
     println!("|---|---|---|---|---|---|---|---|");
     let mut rows = Vec::new();
     for (number, row) in ROWS.iter().enumerate() {
-        let tool = |tool| {
-            let spent = &figures[&(number, tool)];
-            let mib = median(spent, |spent| spent.peak_bytes as f64) / f64::from(1 << 20);
-            (median(spent, |spent| spent.wall_seconds), median(spent, |spent| spent.cpu_seconds), mib)
+        let (ours, theirs) = (&figures[&(number, "gosync")], &figures[&(number, "rclone")]);
+        let pairs = || ours.iter().zip(theirs);
+        let wall = median(pairs().map(|(ours, theirs)| ours.wall_seconds / theirs.wall_seconds));
+        let cpu = median(pairs().map(|(ours, theirs)| ours.cpu_seconds / theirs.cpu_seconds));
+        let medians = |spent: &[Spent]| {
+            let mib = median(spent.iter().map(|spent| spent.peak_bytes as f64)) / f64::from(1 << 20);
+            (
+                median(spent.iter().map(|spent| spent.wall_seconds)),
+                median(spent.iter().map(|spent| spent.cpu_seconds)),
+                mib,
+            )
         };
-        let (ours, theirs) = (tool("gosync"), tool("rclone"));
-        let (wall, cpu) = (ours.0 / theirs.0, ours.1 / theirs.1);
+        let (ours, theirs) = (medians(ours), medians(theirs));
         let reached = row.wall_max.is_none_or(|most| wall <= most) && row.cpu_max.is_none_or(|most| cpu <= most);
         let most = |most: Option<f64>| most.map_or(String::new(), |most| format!("{most:.2}"));
         println!(

@@ -8,12 +8,10 @@ use std::time::Duration;
 use rustix::process::Signal;
 use serde_json::{Value, json};
 
+use crate::permissions::UNPRIVILEGED;
 use crate::process::Process;
 use crate::server::Address;
 use crate::wait;
-
-/// The user that permissions are tried with; root alone can become it.
-pub const UNPRIVILEGED: u32 = 65_534;
 
 /// The binary beside this test's own: `target/<profile>/gosync`.
 pub fn binary() -> PathBuf {
@@ -63,6 +61,19 @@ pub fn with_mirror(mut config: Value, name: &str, local: &Path, remote: &str) ->
     let mirror = json!({"name": name, "local_path": local, "s3_path": remote});
     config["syncs"].as_array_mut().unwrap().push(mirror);
     config
+}
+
+/// What a mirror's state says of a path that is not simply in step.
+pub fn note<'a>(mirror: &'a Value, path: &str) -> Option<&'a Value> {
+    mirror["paths"].as_array().unwrap().iter().find(|note| note["path"].as_str().unwrap().trim_end_matches('/') == path)
+}
+
+/// The end of `sync flush --wait`.
+pub struct Flush {
+    pub code: Option<i32>,
+    /// On both of its outputs.
+    pub told: String,
+    pub receipt: Value,
 }
 
 /// A running agent; killed when dropped.
@@ -195,6 +206,15 @@ impl Agent {
             mirror["status"] == "error" && errors.iter().any(|error| error["class"] == class)
         })
         .await;
+    }
+
+    /// What a flush that waits so long comes to: its end, what it told, and the mirror's receipt.
+    pub fn flush(&self, name: &str, timeout: &str) -> Flush {
+        let output = self.run(&["sync", "flush", name, "--wait", "--timeout", timeout, "--format", "json"]);
+        let printed = String::from_utf8_lossy(&output.stdout).into_owned();
+        let flushed: Value = serde_json::from_str(&printed).unwrap_or_else(|error| panic!("{error} in:\n{output:?}"));
+        let told = format!("{printed}{}", String::from_utf8_lossy(&output.stderr));
+        Flush { code: output.status.code(), told, receipt: flushed["receipts"][0].clone() }
     }
 
     /// Waits until a flush finds nothing left to do and the mirror is as it should be.

@@ -8,7 +8,9 @@
 
 pub mod agent;
 pub mod dev_store;
+pub mod mount;
 pub mod pair;
+pub mod permissions;
 pub mod process;
 pub mod proxy;
 pub mod rclone;

@@ -11,7 +11,7 @@ use serde_json::Value;
 use crate::agent::{Agent, config, with_mirror};
 use crate::dev_store::DevStore;
 use crate::process::Folder;
-use crate::proxy::Proxy;
+use crate::proxy::{Kind, Proxy, Seen};
 use crate::stranger::Stranger;
 use crate::wait;
 
@@ -47,6 +47,16 @@ impl Pair {
         Self { store, proxy, bucket, home, root, config }
     }
 
+    /// With so many files on both sides, and the agent that brought them there.
+    pub async fn filled(files: usize) -> (Self, Agent, Tree) {
+        let pair = Self::new().await;
+        pair.fill(files, 3);
+        let expected = pair.local();
+        let agent = pair.start().await;
+        pair.both_hold(&expected).await;
+        (pair, agent, expected)
+    }
+
     /// An agent whose mirror is in step.
     pub async fn start(&self) -> Agent {
         let agent = Agent::start(self.home.path(), &self.config).await;
@@ -68,20 +78,69 @@ impl Pair {
         }
     }
 
+    /// These files in the folder.
+    pub fn write_all(&self, files: &Tree) {
+        for (path, content) in files {
+            write(&self.root.join(path), content);
+        }
+    }
+
+    /// These files in the bucket, put there by somebody else.
+    pub async fn put_all(&self, files: &Tree) {
+        for (path, content) in files {
+            self.bucket.put(&format!("{PREFIX}{path}"), content.clone()).await;
+        }
+    }
+
     /// What the folder holds, by path.
-    pub fn local(&self) -> BTreeMap<String, Bytes> {
+    pub fn local(&self) -> Tree {
         contents(&self.root)
     }
 
     /// What the bucket holds under the prefix, by path.
-    pub async fn remote(&self) -> BTreeMap<String, Bytes> {
+    pub async fn remote(&self) -> Tree {
         let mut remote = self.bucket.contents(PREFIX).await;
         remote.retain(|path, _| !path.starts_with(".gosync/"));
         remote
     }
 
+    /// Objects of the mirror that were deleted through the proxy.
+    pub fn deletes(&self) -> usize {
+        self.requests(|kind| matches!(kind, Kind::Delete | Kind::DeleteMany)).len()
+    }
+
+    /// Requests for contents of the mirror, either way, and whatever else would change its objects.
+    pub fn transfers(&self) -> Vec<String> {
+        self.requests(|kind| kind.writes() || kind == Kind::Get).iter().map(ToString::to_string).collect()
+    }
+
+    /// Requests about the mirror's objects; those of the probe, which tries the store's conditions, aside.
+    pub fn requests(&self, counts: impl Fn(Kind) -> bool) -> Vec<Seen> {
+        let mut seen = self.proxy.seen();
+        seen.retain(|seen| counts(seen.kind) && !seen.key.starts_with("docs/.gosync/"));
+        seen
+    }
+
+    /// Nothing was deleted in the bucket by anybody.
+    pub async fn bucket_keeps(&self, expected: &Tree) {
+        assert_eq!(self.deletes(), 0);
+        let remote = self.remote().await;
+        let lost: Vec<_> = expected.keys().filter(|path| !remote.contains_key(*path)).collect();
+        assert!(lost.is_empty(), "gone from the bucket: {lost:?}");
+    }
+
+    /// Four remote checks that begin from now on: whoever wanted to conclude something has done so.
+    pub async fn four_checks(&self) {
+        let before = self.proxy.count(Kind::List);
+        wait::until("four listings", async || {
+            let seen = self.proxy.count(Kind::List) - before;
+            wait::hold(seen >= 4, seen)
+        })
+        .await;
+    }
+
     /// Waits until both sides hold exactly this.
-    pub async fn both_hold(&self, expected: &BTreeMap<String, Bytes>) {
+    pub async fn both_hold(&self, expected: &Tree) {
         wait::until("both sides hold what they should", async || {
             differs("local", &self.local(), expected)?;
             differs("remote", &self.remote().await, expected)
@@ -90,7 +149,7 @@ impl Pair {
     }
 }
 
-fn differs(side: &str, found: &BTreeMap<String, Bytes>, expected: &BTreeMap<String, Bytes>) -> Result<(), String> {
+fn differs(side: &str, found: &Tree, expected: &Tree) -> Result<(), String> {
     let missing: Vec<_> = expected.keys().filter(|path| !found.contains_key(*path)).take(5).collect();
     let more: Vec<_> = found.keys().filter(|path| !expected.contains_key(*path)).take(5).collect();
     let other = found.iter().filter(|(path, content)| expected.get(*path).is_some_and(|wanted| wanted != *content));
@@ -101,6 +160,13 @@ fn differs(side: &str, found: &BTreeMap<String, Bytes>, expected: &BTreeMap<Stri
     )
 }
 
+/// Files by path.
+pub type Tree = BTreeMap<String, Bytes>;
+
+pub fn tree<const N: usize>(files: [(&str, &'static str); N]) -> Tree {
+    files.into_iter().map(|(path, content)| (path.to_owned(), content.into())).collect()
+}
+
 /// Writes a file, with the folders above it.
 pub fn write(path: &Path, content: impl AsRef<[u8]>) {
     fs::create_dir_all(path.parent().unwrap()).unwrap();
@@ -108,7 +174,7 @@ pub fn write(path: &Path, content: impl AsRef<[u8]>) {
 }
 
 /// All regular files below a folder with their content; for small trees.
-pub fn contents(root: &Path) -> BTreeMap<String, Bytes> {
+pub fn contents(root: &Path) -> Tree {
     let names = crate::tree::names(root).into_iter();
     // Gone while it is read: not there.
     names.filter_map(|name| fs::read(root.join(&name)).ok().map(|content| (name, content.into()))).collect()

@@ -1,7 +1,6 @@
 //! The first look at two sides that were both filled or edited while nobody watched, and what a tree may hold beside
-//! plain files: ignored ones, links, odd names, moved folders, things in the trash.
+//! plain files: links, odd names, moved folders.
 
-use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::fs;
 use std::os::unix::ffi::OsStrExt as _;
@@ -10,28 +9,9 @@ use std::process::Command;
 
 use bytes::Bytes;
 use gosync_tests::agent::{Agent, with_mirror};
-use gosync_tests::pair::{MIRROR, PREFIX, Pair, contents, write};
-use gosync_tests::proxy::Kind;
+use gosync_tests::pair::{MIRROR, PREFIX, Pair, Tree, contents, tree, write};
 use gosync_tests::wait;
 use serde_json::{Value, json};
-
-type Tree = BTreeMap<String, Bytes>;
-
-fn tree<const N: usize>(files: [(&str, &'static str); N]) -> Tree {
-    files.into_iter().map(|(path, content)| (path.to_owned(), content.into())).collect()
-}
-
-async fn put_all(pair: &Pair, files: &Tree) {
-    for (path, content) in files {
-        pair.bucket.put(&format!("{PREFIX}{path}"), content.clone()).await;
-    }
-}
-
-fn write_all(pair: &Pair, files: &Tree) {
-    for (path, content) in files {
-        write(&pair.root.join(path), content);
-    }
-}
 
 /// The one conflict copy in a tree.
 fn the_copy(found: &Tree) -> String {
@@ -57,14 +37,6 @@ async fn both_hold_with_copy(pair: &Pair, agent: &Agent, mut expected: Tree, los
 fn note(mirror: &Value, path: &str) -> Option<Value> {
     let notes = mirror["paths"].as_array().unwrap();
     notes.iter().find(|note| note["path"] == path && note["state"] == "problem").cloned()
-}
-
-/// Requests for contents of the mirror, either way.
-fn transfers(pair: &Pair) -> Vec<String> {
-    let content = |kind: Kind| kind.writes() || kind == Kind::Get;
-    let seen = pair.proxy.seen().into_iter();
-    let own = |key: &str| key.starts_with("docs/.gosync/");
-    seen.filter(|seen| content(seen.kind) && !own(&seen.key)).map(|seen| seen.to_string()).collect()
 }
 
 // ---- both sides filled --------------------------------------------------------------------------------------------
@@ -124,8 +96,8 @@ async fn two_folders_that_edit_one_file_while_nobody_ran_both_end_with_both_cont
 #[tokio::test(flavor = "multi_thread")]
 async fn a_first_run_with_both_sides_filled_joins_them() {
     let pair = Pair::new().await;
-    write_all(&pair, &tree([("mine/a", "only here"), ("same", "equal"), ("differs.txt", "of the folder")]));
-    put_all(&pair, &tree([("theirs/b", "only there"), ("same", "equal"), ("differs.txt", "of the bucket")])).await;
+    pair.write_all(&tree([("mine/a", "only here"), ("same", "equal"), ("differs.txt", "of the folder")]));
+    pair.put_all(&tree([("theirs/b", "only there"), ("same", "equal"), ("differs.txt", "of the bucket")])).await;
     let agent = pair.start().await;
     let joined = tree([
         ("mine/a", "only here"),
@@ -134,13 +106,7 @@ async fn a_first_run_with_both_sides_filled_joins_them() {
         ("differs.txt", "of the bucket"),
     ]);
     both_hold_with_copy(&pair, &agent, joined, "of the folder").await;
-    assert_eq!(pair.proxy.count(Kind::Delete) + pair.proxy.count(Kind::DeleteMany), deletes_of_the_probe(&pair));
-}
-
-/// The probe of the store's conditions cleans up behind itself.
-fn deletes_of_the_probe(pair: &Pair) -> usize {
-    let seen = pair.proxy.seen().into_iter();
-    seen.filter(|seen| seen.kind == Kind::Delete && seen.key.starts_with("docs/.gosync/")).count()
+    assert_eq!(pair.deletes(), 0);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -149,10 +115,10 @@ async fn equal_files_are_adopted_without_a_transfer() {
     pair.fill(50, 3);
     write(&pair.root.join("empty"), "");
     let expected = pair.local();
-    put_all(&pair, &expected).await;
+    pair.put_all(&expected).await;
     let agent = pair.start().await;
     agent.until(MIRROR, "all are in step", |mirror| mirror["files"] == expected.len()).await;
-    assert_eq!(transfers(&pair), [""; 0]);
+    assert_eq!(pair.transfers(), [""; 0]);
     pair.both_hold(&expected).await;
     // They were adopted: an edit is an edit of theirs and no conflict.
     write(&pair.root.join("d0/f0000"), "edited");
@@ -167,7 +133,7 @@ async fn equal_files_are_adopted_without_a_transfer() {
 async fn a_file_that_meets_a_folder_of_its_name_in_the_bucket_becomes_a_conflict_copy() {
     let pair = Pair::new().await;
     write(&pair.root.join("a"), "a file");
-    put_all(&pair, &tree([("a/b", "in a folder")])).await;
+    pair.put_all(&tree([("a/b", "in a folder")])).await;
     let agent = pair.start().await;
     both_hold_with_copy(&pair, &agent, tree([("a/b", "in a folder")]), "a file").await;
 }
@@ -177,7 +143,7 @@ async fn a_file_that_meets_a_folder_of_its_name_in_the_bucket_becomes_a_conflict
 async fn an_object_that_meets_a_folder_of_its_name_is_reported_and_kept() {
     let pair = Pair::new().await;
     write(&pair.root.join("a/b"), "in a folder");
-    put_all(&pair, &tree([("a", "an object")])).await;
+    pair.put_all(&tree([("a", "an object")])).await;
     let agent = Agent::start(pair.home.path(), &pair.config).await;
     wait::until("the folder's file goes up", async || pair.bucket.get("docs/a/b").await.ok_or("absent")).await;
     agent.until(MIRROR, "the object is reported", |mirror| note(mirror, "a").is_some()).await;
@@ -187,66 +153,6 @@ async fn an_object_that_meets_a_folder_of_its_name_is_reported_and_kept() {
 }
 
 // ---- what is left out ---------------------------------------------------------------------------------------------
-
-#[tokio::test(flavor = "multi_thread")]
-async fn ignored_files_stay_on_their_side() {
-    let mut pair = Pair::new().await;
-    pair.config["syncs"][0]["ignore_patterns"] = json!(["*.tmp", "build/"]);
-    let kept = tree([
-        ("a.txt", "kept"),
-        ("keep.log", "kept"),
-        ("sub/public", "kept"),
-        ("secret", "kept: the rule is of sub"),
-        (".gosyncignore", "*.log\n!keep.log\n"),
-        ("sub/.gosyncignore", "secret\n"),
-    ]);
-    let mine = ["x.tmp", "sub/x.tmp", "build/out", "old.log", "sub/secret"];
-    write_all(&pair, &kept);
-    for path in mine {
-        write(&pair.root.join(path), "mine");
-    }
-    let theirs = tree([("y.tmp", "theirs"), ("build/theirs", "theirs"), ("sub/y.log", "theirs")]);
-    put_all(&pair, &theirs).await;
-    let agent = pair.start().await;
-
-    let mut remote = kept.clone();
-    remote.extend(theirs.clone());
-    let mut local = kept;
-    local.extend(mine.map(|path| (path.to_owned(), "mine".into())));
-    let hold = async || {
-        wait::until("each side holds its own", async || {
-            wait::hold(pair.local() == local && pair.remote().await == remote, format!("{:?}", pair.local()))
-        })
-        .await;
-    };
-    hold().await;
-    // Nor when they change while it watches.
-    write(&pair.root.join("x.tmp"), "mine");
-    write(&pair.root.join("new.log"), "mine");
-    fs::remove_file(pair.root.join("new.log")).unwrap();
-    agent.in_step(MIRROR).await;
-    hold().await;
-    assert_eq!(agent.mirror(MIRROR)["status"], "active");
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_synced_file_that_becomes_ignored_stays_in_the_bucket_when_it_is_deleted_here() {
-    let pair = Pair::new().await;
-    write_all(&pair, &tree([("a.log", "was synced"), ("b.txt", "is synced")]));
-    let agent = pair.start().await;
-    write(&pair.root.join(".gosyncignore"), "*.log\n");
-    wait::until("the rule goes up", async || pair.bucket.get("docs/.gosyncignore").await.ok_or("absent")).await;
-    agent.in_step(MIRROR).await;
-    fs::remove_file(pair.root.join("a.log")).unwrap();
-    fs::remove_file(pair.root.join("b.txt")).unwrap();
-    wait::until("the other's delete goes up", async || {
-        wait::hold(pair.bucket.head("docs/b.txt").await.is_none(), "still there")
-    })
-    .await;
-    agent.in_step(MIRROR).await;
-    assert!(pair.bucket.head("docs/a.log").await.is_some());
-    assert!(!pair.root.join("a.log").exists());
-}
 
 #[tokio::test(flavor = "multi_thread")]
 async fn links_and_pipes_are_skipped_and_reported_and_never_followed() {
@@ -259,7 +165,7 @@ async fn links_and_pipes_are_skipped_and_reported_and_never_followed() {
     symlink("nowhere", pair.root.join("dangling")).unwrap();
     assert!(Command::new("mkfifo").arg(pair.root.join("pipe")).status().unwrap().success());
     // The bucket would have something written through a link, and over one.
-    put_all(&pair, &tree([("to-folder/planted", "from the bucket"), ("to-file", "from the bucket")])).await;
+    pair.put_all(&tree([("to-folder/planted", "from the bucket"), ("to-file", "from the bucket")])).await;
     let agent = Agent::start(pair.home.path(), &pair.config).await;
     wait::until("the plain file goes up", async || pair.bucket.get("docs/file").await.ok_or("absent")).await;
     agent
@@ -287,8 +193,8 @@ async fn any_legal_name_goes_both_ways() {
         names.map(|name| (format!("{side}/{name}"), Bytes::from(name))).collect::<Tree>()
     };
     let pair = Pair::new().await;
-    write_all(&pair, &names("here"));
-    put_all(&pair, &names("there")).await;
+    pair.write_all(&names("here"));
+    pair.put_all(&names("there")).await;
     let mut agent = pair.start().await;
     let mut expected = names("here");
     expected.extend(names("there"));
@@ -324,8 +230,8 @@ async fn keys_that_no_file_can_have_are_left_alone_and_nothing_leaves_the_root()
     let odd = ["a//b", "../x", "/abs", "dir/./x", "dir/../../y", "..", ".", &long, "deep/../z"];
     let odd: Tree = odd.into_iter().map(|path| (path.to_owned(), "odd".into())).collect();
     let mut expected = tree([("a/b", "plain"), ("dir/x", "plain"), ("x", "plain"), ("dir2/y", "plain")]);
-    put_all(&pair, &odd).await;
-    put_all(&pair, &expected).await;
+    pair.put_all(&odd).await;
+    pair.put_all(&expected).await;
     // Ours by name, somebody else's by content.
     pair.bucket.put("docs/.gosync/marker", "forged").await;
     let neighbours = || {
@@ -388,51 +294,10 @@ async fn renaming_the_folder_of_most_files_is_no_burst_of_deletes() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_the_bucket_deleted_is_listed_in_the_trash_and_comes_back_when_it_is_restored() {
-    let pair = Pair::new().await;
-    let files = tree([("a/one", "1"), ("a/two", "2"), ("b", "3"), ("c", "4")]);
-    write_all(&pair, &files);
-    let agent = pair.start().await;
-    pair.both_hold(&files).await;
-    for path in ["a/one", "a/two", "b"] {
-        pair.bucket.delete(&format!("{PREFIX}{path}")).await;
-    }
-    pair.both_hold(&tree([("c", "4")])).await;
-    let list = |more: &[&str]| {
-        let entries = agent.ask(&[&["sync", "trash", "list"], more].concat())["entries"].as_array().unwrap().clone();
-        let mut entries: Vec<_> = entries
-            .iter()
-            .map(|entry| (entry["path"].as_str().unwrap().to_owned(), entry["id"].as_str().unwrap().to_owned()))
-            .collect();
-        entries.sort();
-        entries
-    };
-    let all = list(&[]);
-    assert_eq!(all.iter().map(|(path, _)| path.as_str()).collect::<Vec<_>>(), ["a/one", "a/two", "b"]);
-    assert_eq!(list(&["--under", "a"]).len(), 2);
-
-    // By id, then a folder by its path.
-    let restored = agent.ask(&["sync", "trash", "restore", &all[2].1]);
-    assert_eq!((restored["restored"][0]["to"].as_str(), &restored["failed"]), (Some("b"), &json!([])));
-    pair.both_hold(&tree([("b", "3"), ("c", "4")])).await;
-    // A new file has the name by now: the old one comes back beside it.
-    write(&pair.root.join("a/one"), "new");
-    let restored = agent.ask(&["sync", "trash", "restore", "a"]);
-    assert_eq!(restored["restored"].as_array().unwrap().len(), 2, "{restored:#}");
-    let mut expected = tree([("a/one", "new"), ("a/two", "2"), ("b", "3"), ("c", "4")]);
-    let beside = restored["restored"].as_array().unwrap().iter().find(|one| one["path"] == "a/one").unwrap();
-    expected.insert(beside["to"].as_str().unwrap().to_owned(), "1".into());
-    assert_eq!(expected.len(), 5);
-    pair.both_hold(&expected).await;
-    assert_eq!(list(&[]), []);
-    agent.in_step(MIRROR).await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
 async fn conflicts_are_listed_until_somebody_settles_them() {
     let pair = Pair::new().await;
     write(&pair.root.join("sub/note"), "of the folder");
-    put_all(&pair, &tree([("sub/note", "of the bucket")])).await;
+    pair.put_all(&tree([("sub/note", "of the bucket")])).await;
     let agent = pair.start().await;
     let copy = both_hold_with_copy(&pair, &agent, tree([("sub/note", "of the bucket")]), "of the folder").await;
     let conflicts = || agent.ask(&["sync", "conflicts", MIRROR])["conflicts"].as_array().unwrap().clone();

@@ -3,14 +3,14 @@
 
 use std::fs;
 use std::net::{SocketAddr, TcpListener};
-use std::os::unix::fs::{PermissionsExt as _, chown};
 use std::path::{Path, PathBuf};
 use std::process::Output;
 
 use bytes::Bytes;
-use gosync_tests::agent::{Agent, UNPRIVILEGED, config, gosync, with_mirror};
+use gosync_tests::agent::{Agent, config, gosync, with_mirror};
 use gosync_tests::dev_store::DevStore;
 use gosync_tests::pair::{MIRROR, Pair, write};
+use gosync_tests::permissions::{give_away, mode};
 use gosync_tests::process::{Folder, free_port, needs_root};
 use gosync_tests::server::Address;
 use gosync_tests::stranger::Stranger;
@@ -276,14 +276,11 @@ async fn a_root_that_may_be_read_later_is_synced_without_a_restart() {
     let store = DevStore::start().await;
     let bucket = store.bucket("bucket").await;
     let outside = Outside::new(&store.address);
-    for path in [outside.home.path(), &outside.root, &outside.root.join("before")] {
-        chown(path, Some(UNPRIVILEGED), Some(UNPRIVILEGED)).unwrap();
-    }
-    let mode = |mode| fs::set_permissions(&outside.root, fs::Permissions::from_mode(mode)).unwrap();
-    mode(0o000);
+    give_away(outside.home.path());
+    mode(&outside.root, 0o000);
     let mut agent = Agent::start_unprivileged(outside.home.path(), &outside.config).await;
     wrong(&mut agent, "permission").await;
-    mode(0o755);
+    mode(&outside.root, 0o755);
     outside.syncs(&agent, &bucket).await;
 }
 

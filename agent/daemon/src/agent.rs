@@ -24,6 +24,8 @@ use crate::chain::chain;
 use crate::made::Made;
 use crate::one_mirror::{Mirror, Seen};
 use crate::parts::Parts;
+use crate::ports::utc_ms;
+use crate::tell::trouble::Outside;
 use crate::{reload, tell, words};
 
 pub struct Agent {
@@ -150,10 +152,18 @@ impl Agent {
             None => self.free_name(&made)?,
         };
         let settings = made.settings(&name, &self.config(), &self.made()).map_err(wrong_mirror)?;
+        let made_folder = !request.dry_run && !settings.local_path.exists();
+        if made_folder {
+            std::fs::create_dir_all(&settings.local_path).map_err(|error| {
+                let message = format!("the folder {} can't be made: {error}", settings.local_path.display());
+                ErrorBody::new(ErrorCode::BadRequest, message, "make it yourself, or name another one")
+            })?;
+        }
         let answer = MirrorMade {
             name: name.clone(),
             local_path: settings.local_path.display().to_string(),
             s3_path: settings.remote(),
+            made_folder,
             dry_run: request.dry_run,
         };
         if !request.dry_run {
@@ -210,6 +220,13 @@ impl Agent {
         };
         if !was_refused {
             let mirror = self.mirror(name)?;
+            if self.parts.is_playground() && mirror.config.place.is_some() {
+                return Err(ErrorBody::new(
+                    ErrorCode::Refused,
+                    format!("the mirror \"{name}\" is the playground's own"),
+                    "to be rid of the playground, end it and delete its folder; mirrors of your own can be removed",
+                ));
+            }
             if let Some(place) = &mirror.config.place {
                 return Err(ErrorBody::new(
                     ErrorCode::Refused,
@@ -373,8 +390,7 @@ impl Agent {
     pub async fn metrics_text(&self) -> String {
         for (mirror, state, seen) in self.look_at_all().await {
             let progress = match &seen {
-                Seen::Up { view, hydrated_before: false } => view.hydration_progress,
-                Seen::Up { .. } => 1.0,
+                Seen::Up { view, .. } => view.hydration_progress,
                 Seen::Down(_) | Seen::Silent => 0.0,
             };
             mirror.metrics.set(&tell::gauges(&state, progress));
@@ -419,6 +435,8 @@ fn about(mirror: &Mirror) -> tell::About {
         config_file: mirror.config.place.as_ref().and_then(|place| place.file()).map(str::to_owned),
         paused: mirror.is_paused(),
         watch: mirror.watching(),
+        outside: Outside::of(&mirror.config),
+        now_ms: utc_ms(),
     }
 }
 

@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, hash_map::DefaultHasher};
 use std::fs::OpenOptions;
 use std::hash::{Hash as _, Hasher as _};
 use std::io::{self, Write as _};
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
@@ -23,6 +23,8 @@ use crate::start::StartError;
 /// Tried first, then those after it.
 const PORT: u16 = 9750;
 const PORTS: u16 = 100;
+/// As of an agent with a config.
+const METRICS_PORT: u16 = 9754;
 const BUCKET: &str = "playground";
 const PREFIX: &str = "/files";
 const MIRRORS: [&str; 2] = ["left", "right"];
@@ -64,6 +66,7 @@ pub struct Store {
     keys: Keys,
     /// The port of the last start was taken.
     moved_from: Option<u16>,
+    metrics: SocketAddr,
 }
 
 impl Store {
@@ -90,12 +93,20 @@ impl Store {
                     let keys = Keys { port, ..keys };
                     let path = folders.keys();
                     write_keys(&path, &keys).map_err(|source| StartError::DataDir { path, source })?;
-                    return Ok(Self { running, keys, moved_from: (port != wanted).then_some(wanted) });
+                    let moved_from = (port != wanted).then_some(wanted);
+                    return Ok(Self { running, keys, moved_from, metrics: free_address(METRICS_PORT) });
                 }
             }
         }
         Err(StartError::DevStore(Error::Options("no port is free".to_owned())))
     }
+}
+
+/// At the port or at one of those after it. Who takes it before we do leaves the agent without metrics, no more.
+fn free_address(port: u16) -> SocketAddr {
+    let address = |port| SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+    let is_free = |port: &u16| TcpListener::bind(address(*port)).is_ok();
+    address((port..port + PORTS).find(is_free).unwrap_or(0))
 }
 
 /// The config that a person would have written.
@@ -119,7 +130,7 @@ pub fn config(folders: &Folders, store: &Store) -> Result<Loaded, StartError> {
         },
         "syncs": syncs,
         "sync": {"interval": "1s"},
-        "agent": {"socket_path": text(&socket)},
+        "agent": {"socket_path": text(&socket), "metrics": {"listen": store.metrics.to_string()}},
     });
     let sources = Sources {
         files: vec![SourceFile { name: "the playground".to_owned(), text: config.to_string() }],
@@ -187,6 +198,9 @@ pub fn welcome(screen: &Screen, folders: &Folders, store: &Store) {
     let Keys { access_key, secret_key, .. } = &store.keys;
     if let Some(port) = store.moved_from {
         screen.say(&format!("Port {port} is taken: the store is on {} this time.\n", store.keys.port));
+    }
+    if store.metrics.port() != METRICS_PORT {
+        screen.say(&format!("Port {METRICS_PORT} is taken: metrics are on {} this time.\n", store.metrics));
     }
     let in_default_place = folders.root == here.join(DEV_DIR);
     let where_else = if in_default_place {
@@ -261,6 +275,14 @@ mod tests {
         write_keys(&path, &keys).unwrap();
         assert_eq!(read_keys(&path), Some(keys));
         assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+    }
+
+    #[test]
+    fn a_taken_port_of_metrics_moves_on() {
+        let taken = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        let port = taken.local_addr().unwrap().port();
+        let found = free_address(port.min(u16::MAX - PORTS));
+        assert!(found.ip().is_loopback() && found.port() != port, "{found}");
     }
 
     #[tokio::test]

@@ -16,7 +16,7 @@ use gosync_engine::{Command, Ended, MirrorHandle, View};
 use gosync_fs::{DiskTree, Lock};
 use gosync_metadata::SqliteState;
 use gosync_telemetry::MirrorMetrics;
-use tokio::sync::{Notify, watch};
+use tokio::sync::watch;
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
@@ -25,8 +25,9 @@ use crate::limits::engine_config;
 use crate::neighbours::Remote;
 use crate::parts::{self, Parts};
 use crate::ports::{Blocking, RandomIds, Teller, utc_ms};
-use crate::root::{OWN, late_lock, open_root};
+use crate::root::{Known, VolumeNote, late_lock, open_root};
 use crate::stores::StoreTrouble;
+use crate::tell::trouble::Outside;
 use crate::watcher::{WatchStanding, Watcher};
 use crate::words;
 
@@ -40,11 +41,6 @@ const MARKER: &str = ".gosync/marker";
 const STATE_IN_VOLUME: &str = ".gosync/state.db";
 /// Of the engine: present while the mirror is paused.
 const NOTE_PAUSED: &str = "paused";
-/// Of the engine: the marker and the remote of the tree.
-const NOTE_VOLUME: &str = "volume";
-const NOTE_REMOTE: &str = "remote";
-/// Ours: for which volume and remote the first complete comparison was taken over.
-const NOTE_HYDRATED: &str = "hydrated";
 
 pub struct Mirror {
     pub config: MirrorConfig,
@@ -61,7 +57,8 @@ pub struct Mirror {
 #[derive(Clone)]
 enum Standing {
     Down(Down),
-    Up(MirrorHandle, HydratedBefore),
+    /// Since when, UTC milliseconds.
+    Up(MirrorHandle, i64),
 }
 
 impl Standing {
@@ -74,9 +71,6 @@ impl Standing {
         matches!(self, Self::Down(Down { why: None, phase: Phase::Waiting, .. }))
     }
 }
-
-/// This tree was hydrated in an earlier run.
-type HydratedBefore = bool;
 
 /// Why a mirror has no engine.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -97,7 +91,8 @@ pub enum Seen {
     Down(Down),
     Up {
         view: Box<View>,
-        hydrated_before: bool,
+        /// When its engine began.
+        since_ms: i64,
     },
     /// The engine doesn't answer.
     Silent,
@@ -108,8 +103,6 @@ struct Opened {
     lock: Option<Lock>,
     tree: Arc<DiskTree>,
     state: Arc<SqliteState>,
-    hydrated_before: bool,
-    hydrated: Arc<Notify>,
     ports: Ports,
 }
 
@@ -148,8 +141,8 @@ impl Mirror {
         let standing = self.standing.borrow().clone();
         match standing {
             Standing::Down(down) => Seen::Down(down),
-            Standing::Up(handle, hydrated_before) => match timeout(VIEW_WAIT, handle.ask(Command::View)).await {
-                Ok(Some(view)) => Seen::Up { view: Box::new(view), hydrated_before },
+            Standing::Up(handle, since_ms) => match timeout(VIEW_WAIT, handle.ask(Command::View)).await {
+                Ok(Some(view)) => Seen::Up { view: Box::new(view), since_ms },
                 // It has just ended, and is opened again.
                 Ok(None) => Seen::Down(Down { phase: Phase::Waiting, why: None, since_ms: utc_ms() }),
                 Err(_) => Seen::Silent,
@@ -232,23 +225,32 @@ impl Mirror {
 
     async fn open(&self) -> Result<Opened, Why> {
         let root = self.config.local_path.clone();
-        let known = self.config.state == StatePlace::DataDir && self.parts.state_path(self.name()).exists();
-        let (tree, lock) = blocking(move || open_root(&root, known)).await??;
+        let state_path = self.parts.state_path(self.name());
+        let note = (self.config.state == StatePlace::Volume).then(|| self.volume_note());
+        let opened = blocking(move || {
+            let known = match &note {
+                None if state_path.exists() => Known::ByState,
+                Some(note) if note.is_there()? => Known::ByNote(note),
+                None | Some(_) => Known::No,
+            };
+            let opened = open_root(&root, known)?;
+            note.map_or(Ok(()), |note| note.keep())?;
+            Ok(opened)
+        });
+        let (tree, lock) = opened.await??;
         let tree = Arc::new(tree);
 
         let state = Arc::new(self.open_state().await.map_err(state_trouble)?);
         self.note_pause(&*state).await.map_err(state_trouble)?;
-        let hydrated_before = was_hydrated(&*state).await.map_err(state_trouble)?;
         let metadata = self.parts.databases.get(&self.config.metadata.sqlite.path).await.map_err(state_trouble)?;
         let store = self.parts.stores.get(&self.config.s3, &self.config.sync.bandwidth).await.map_err(store_trouble)?;
 
-        let hydrated = Arc::new(Notify::new());
         let observer = Arc::new(Teller {
             mirror: self.config.name.clone(),
             metrics: self.metrics.clone(),
             neighbours: Arc::clone(&self.parts.neighbours),
             screen: self.parts.screen.clone(),
-            hydrated: Arc::clone(&hydrated),
+            outside: Outside::of(&self.config),
         });
         let ports = Ports {
             local: Arc::clone(&tree) as _,
@@ -260,7 +262,7 @@ impl Mirror {
             workers: Arc::new(Blocking),
             observer,
         };
-        Ok(Opened { lock, tree, state, hydrated_before, hydrated, ports })
+        Ok(Opened { lock, tree, state, ports })
     }
 
     async fn open_state(&self) -> Result<SqliteState, StateError> {
@@ -272,6 +274,11 @@ impl Mirror {
             StatePlace::DataDir => self.parts.state_path(self.name()),
             StatePlace::Volume => self.config.local_path.join(STATE_IN_VOLUME),
         }
+    }
+
+    /// Only where the state is in the volume: without the volume nothing else would tell that there is one.
+    fn volume_note(&self) -> VolumeNote {
+        VolumeNote { path: self.parts.volume_note_path(self.name()), root: self.config.local_path.clone() }
     }
 
     /// The agent's list of mirrors says what is paused; the state may lag behind it by a kill.
@@ -288,7 +295,7 @@ impl Mirror {
     // ---- running ----------------------------------------------------------------------------------------------
 
     async fn run(&self, opened: Opened) -> Ended {
-        let Opened { mut lock, tree, state, hydrated_before, hydrated, ports } = opened;
+        let Opened { mut lock, tree, state, ports } = opened;
         let endpoint = match &self.parts.store_identity {
             Some(identity) => identity.clone(),
             None => self.config.s3.resolve_endpoint().map(|endpoint| endpoint.identity).unwrap_or_default(),
@@ -299,7 +306,7 @@ impl Mirror {
         // Watched first: then the first sweep is the only one at start.
         let watcher = Watcher::start(self.config.local_path.clone(), handle.clone(), Arc::clone(&self.watching)).await;
         self.parts.neighbours.put(self.name(), remote, handle.clone());
-        self.standing.send_replace(Standing::Up(handle.clone(), hydrated_before));
+        self.standing.send_replace(Standing::Up(handle.clone(), utc_ms()));
         // A pause or an end that was asked for in between.
         if let Err(error) = self.note_pause(&*state).await {
             tracing::warn!(mirror = self.name(), error = chain(&error), "the pause can't be noted");
@@ -321,11 +328,6 @@ impl Mirror {
                         tracing::info!(mirror = self.name(), "the root is no longer at its path");
                         stopping = true;
                         handle.send(Command::Stop);
-                    }
-                }
-                () = hydrated.notified() => {
-                    if let Err(error) = note_hydrated(&*state).await {
-                        tracing::warn!(mirror = self.name(), error = chain(&error), "hydration can't be noted");
                     }
                 }
                 // A root that is not ours yet gets its lock as soon as it has a folder of ours.
@@ -373,15 +375,15 @@ impl Mirror {
                 self.forget_rows(&replica).await.map_err(|error| chain(&error))?;
             }
         }
-        let state_path = self.state_path();
+        let (state_path, note) = (self.state_path(), self.parts.volume_note_path(self.name()));
         let forgotten = blocking(move || -> Result<(), String> {
             for beside in ["", "-wal", "-shm", "-journal"] {
                 let mut path = state_path.clone().into_os_string();
                 path.push(beside);
                 remove_file(Path::new(&path))?;
             }
-            remove_file(&root.join(MARKER))?;
-            remove_file(&root.join(OWN).join("beat"))
+            remove_file(&note)?;
+            remove_file(&root.join(MARKER))
         });
         forgotten.await.map_err(|_| "the agent is stopping".to_owned())??;
         self.forget_metrics();
@@ -416,26 +418,6 @@ fn remove_file(path: &Path) -> Result<(), String> {
     match std::fs::remove_file(path) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => {
             Err(format!("{} can't be removed: {error}", path.display()))
-        }
-        _ => Ok(()),
-    }
-}
-
-/// Which tree and remote this is; none before the first start.
-async fn tree_of(state: &dyn ReplicaState) -> Result<Option<String>, StateError> {
-    let (volume, remote) = (state.note(NOTE_VOLUME).await?, state.note(NOTE_REMOTE).await?);
-    Ok(volume.zip(remote).map(|(volume, remote)| format!("{volume} {remote}")))
-}
-
-async fn was_hydrated(state: &dyn ReplicaState) -> Result<bool, StateError> {
-    let noted = state.note(NOTE_HYDRATED).await?;
-    Ok(noted.is_some() && noted == tree_of(state).await?)
-}
-
-async fn note_hydrated(state: &dyn ReplicaState) -> Result<(), StateError> {
-    match tree_of(state).await? {
-        Some(tree) if state.note(NOTE_HYDRATED).await?.as_ref() != Some(&tree) => {
-            state.apply(vec![StateChange::PutNote(NOTE_HYDRATED.to_owned(), tree)]).await
         }
         _ => Ok(()),
     }

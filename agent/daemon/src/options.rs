@@ -11,6 +11,8 @@ pub struct Options {
     pub data_dir: Option<PathBuf>,
     /// What `state` tells as the agent's version.
     pub version: String,
+    /// What `gosync_build_info` tells beside it.
+    pub commit: String,
 }
 
 /// `gosync agent --dev [--dev-dir <dir>]`.
@@ -19,6 +21,7 @@ pub struct DevOptions {
     /// Where the playground lives; made if it isn't there.
     pub dir: PathBuf,
     pub version: String,
+    pub commit: String,
     /// Colours on the screen.
     pub color: bool,
 }

@@ -35,6 +35,16 @@ impl Parts {
     pub fn state_path(&self, mirror: &str) -> PathBuf {
         self.data_dir.join("mirrors").join(format!("{mirror}.db"))
     }
+
+    /// Says that a mirror whose state is in its volume was opened here.
+    pub fn volume_note_path(&self, mirror: &str) -> PathBuf {
+        self.data_dir.join("mirrors").join(format!("{mirror}.volume"))
+    }
+
+    /// Its mirrors and its store are nobody's config.
+    pub fn is_playground(&self) -> bool {
+        self.store_identity.is_some()
+    }
 }
 
 /// Metadata by file: mirrors that name the same file share it.

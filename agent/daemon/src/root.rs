@@ -3,8 +3,10 @@
 //! The lock ends with the process, however it ends. Into a root that is known but not to be trusted nothing is written:
 //! such a one gets its lock as soon as it has a folder of ours again.
 
-use std::io;
-use std::path::Path;
+use std::fs::File;
+use std::io::{self, Write as _};
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::{Path, PathBuf};
 
 use gosync_api::words::HaltReason;
 use gosync_engine::ports::{LocalTree as _, TreeError, TreeErrorKind};
@@ -18,21 +20,81 @@ use crate::words;
 pub const OWN: &str = ".gosync";
 const LOCK: &str = ".gosync/lock";
 
-/// Opens and locks the root. `known`: there is a state that knows this root, so a missing one is no reason to make one.
-pub fn open_root(root: &Path, known: bool) -> Result<(DiskTree, Option<Lock>), Why> {
-    let tree = match DiskTree::open(root) {
-        Ok(tree) => tree,
-        Err(error) if error.is_not_found() && known => {
+/// How it is known that a root was there before: then a missing one is no reason to make one.
+#[derive(Clone, Copy)]
+pub enum Known<'a> {
+    No,
+    /// There is a state that knows it.
+    ByState,
+    /// Its state is in its volume, and may be gone along with it.
+    ByNote(&'a VolumeNote),
+}
+
+/// A file in the data_dir that names the root of a volume with its own state. A bare mount point looks like a first run;
+/// this tells them apart.
+pub struct VolumeNote {
+    pub path: PathBuf,
+    pub root: PathBuf,
+}
+
+impl VolumeNote {
+    /// True if it was kept for this root; another root is a first run.
+    pub fn is_there(&self) -> Result<bool, Why> {
+        match std::fs::read(&self.path) {
+            Ok(text) => Ok(text == self.root.as_os_str().as_bytes()),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+            Err(error) => Err(self.trouble("read", &error)),
+        }
+    }
+
+    pub fn keep(&self) -> Result<(), Why> {
+        if self.is_there()? {
+            return Ok(());
+        }
+        let kept = self.path.parent().map_or(Ok(()), std::fs::create_dir_all).and_then(|()| {
+            let new = self.path.with_extension("volume.new");
+            let mut file = File::create(&new)?;
+            file.write_all(self.root.as_os_str().as_bytes())?;
+            file.sync_all()?;
+            std::fs::rename(&new, &self.path)
+        });
+        kept.map_err(|error| self.trouble("written", &error))
+    }
+
+    fn trouble(&self, done: &str, error: &io::Error) -> Why {
+        Why::Error { class: io_class(error), message: format!("{} can't be {done}: {error}", self.path.display()) }
+    }
+
+    /// The volume that was there is not what stands there now.
+    fn missing(&self, stands: &str) -> Why {
+        let (root, note) = (self.root.display(), self.path.display());
+        let message = format!(
+            "the volume of this mirror is not at {root}: {stands}; mount it, or, if what stands there is meant to \
+             begin anew, delete the note {note}"
+        );
+        Why::Halt(HaltReason::RootMissing, message)
+    }
+}
+
+/// Opens and locks the root; makes it where it is not known.
+pub fn open_root(root: &Path, known: Known<'_>) -> Result<(DiskTree, Option<Lock>), Why> {
+    let tree = match (DiskTree::open(root), known) {
+        (Ok(tree), _) => tree,
+        (Err(error), Known::ByNote(note)) if error.is_not_found() => return Err(note.missing("nothing is there")),
+        (Err(error), Known::ByNote(note)) if error.kind == TreeErrorKind::NotAFolder => {
+            return Err(note.missing("what is there is no folder"));
+        }
+        (Err(error), Known::ByState) if error.is_not_found() => {
             return Err(Why::Halt(HaltReason::RootMissing, format!("the root {} is gone", root.display())));
         }
-        Err(error) if error.is_not_found() => {
+        (Err(error), _) if error.is_not_found() => {
             std::fs::create_dir_all(root).map_err(|error| folder_trouble(root, &error))?;
             DiskTree::open(root).map_err(tree_trouble)?
         }
-        Err(error) if error.kind == TreeErrorKind::NotAFolder && known => {
+        (Err(error), Known::ByState) if error.kind == TreeErrorKind::NotAFolder => {
             return Err(Why::Halt(HaltReason::RootMissing, format!("{} is no folder", root.display())));
         }
-        Err(error) => return Err(tree_trouble(error)),
+        (Err(error), _) => return Err(tree_trouble(error)),
     };
     if tree.opened_root().network {
         let message = format!(
@@ -43,8 +105,23 @@ pub fn open_root(root: &Path, known: bool) -> Result<(DiskTree, Option<Lock>), W
         return Err(Why::Error { class: words::SHARED_VOLUME, message });
     }
     // A known root without our folder is not to be trusted: nothing is written into it.
-    let lock = if known { late_lock(&tree)? } else { Some(first_lock(&tree)?) };
-    Ok((tree, lock))
+    let lock = match known {
+        Known::No => Some(first_lock(&tree)?),
+        Known::ByState | Known::ByNote(_) => late_lock(&tree)?,
+    };
+    match (known, &lock) {
+        (Known::ByNote(note), None) => Err(note.missing(&contents(root))),
+        _ => Ok((tree, lock)),
+    }
+}
+
+/// What a folder without ours looks like, for people.
+fn contents(root: &Path) -> String {
+    match std::fs::read_dir(root).map(|mut entries| entries.next().is_none()) {
+        Ok(true) => "an empty folder is there".to_owned(),
+        Ok(false) => format!("the folder there has no {OWN}"),
+        Err(error) => format!("the folder there has no {OWN}, and can't be read: {error}"),
+    }
 }
 
 fn first_lock(tree: &DiskTree) -> Result<Lock, Why> {

@@ -1,10 +1,12 @@
 //! How a mirror stands, in the words of the socket and of the metrics. Pure.
 
+pub mod trouble;
+
 use gosync_api::messages::{
     Conditions, ErrorNow, Halt, HaltAnswer, MirrorState, PathNote, Pending, Proof, Queue, Receipt, ReceiptPending,
     StoreState, WatchState,
 };
-use gosync_api::words::{Direction, HaltReason, PathState, Phase, Status};
+use gosync_api::words::{Direction, HaltReason, PathState, Status};
 use gosync_engine::View;
 use gosync_engine::handle::{self, FlushReceipt};
 use gosync_telemetry::MirrorGauges;
@@ -12,11 +14,12 @@ use jiff::Timestamp;
 
 use crate::one_mirror::{Down, Seen, Why};
 use crate::words;
+use trouble::Outside;
 
 /// Paths that a state names.
 const PATHS_MAX: usize = 100;
-/// How the engine spells a call that was refused; it tells problems of paths as text alone.
-const REFUSED: &str = "Permission";
+/// How the engine begins the problem of a path that waits for a person to make room for another conflict copy.
+const HELD: &str = "held: ";
 /// A folder that every fresh ext4 has and that only root may read: no trouble of anybody's.
 const LOST_AND_FOUND: &str = "lost+found";
 
@@ -29,6 +32,8 @@ pub struct About {
     pub config_file: Option<String>,
     pub paused: bool,
     pub watch: WatchState,
+    pub outside: Outside,
+    pub now_ms: i64,
 }
 
 pub fn mirror_state(about: About, seen: &Seen) -> MirrorState {
@@ -43,7 +48,10 @@ pub fn mirror_state(about: About, seen: &Seen) -> MirrorState {
     };
     match seen {
         Seen::Down(down) => from_down(down, &mut state),
-        Seen::Up { view, hydrated_before } => from_view(view, *hydrated_before, &mut state),
+        Seen::Up { view, since_ms } => {
+            from_view(view, &about.outside, &mut state);
+            state.lag_seconds = lag_seconds(view, *since_ms, about.now_ms);
+        }
         Seen::Silent => state.errors.push(ErrorNow {
             class: words::INTERNAL.to_owned(),
             message: "the mirror's loop does not answer".to_owned(),
@@ -87,16 +95,12 @@ fn from_down(down: &Down, state: &mut MirrorState) {
     }
 }
 
-fn from_view(view: &View, hydrated_before: bool, state: &mut MirrorState) {
+fn from_view(view: &View, outside: &Outside, state: &mut MirrorState) {
     state.replica = view.replica.clone();
     state.phase = words::phase(view.phase);
-    if state.phase == Phase::Hydrating && hydrated_before {
-        state.phase = Phase::Syncing;
-    }
-    state.hydrated = view.hydrated || hydrated_before;
+    state.hydrated = view.hydrated;
     state.halts = view.halts.iter().map(halt).collect();
-    state.errors = errors(view);
-    state.lag_seconds = view.lag_ms as f64 / 1_000.0;
+    state.errors = errors(view, outside);
     state.files = view.files;
     state.bytes = view.bytes;
     state.pending = Pending { files: view.pending_files, bytes: view.pending_bytes };
@@ -106,7 +110,7 @@ fn from_view(view: &View, hydrated_before: bool, state: &mut MirrorState) {
         ..Queue::default()
     };
     state.conflicts = view.conflict_copies;
-    state.problems = view.problems.len() as u64;
+    state.problems = view.problems.iter().filter(|(_, why)| !why.starts_with(HELD)).count() as u64;
     let paths = path_notes(view);
     state.paths_left_out = paths.len().saturating_sub(PATHS_MAX) as u64;
     state.paths = paths.into_iter().take(PATHS_MAX).collect();
@@ -114,6 +118,19 @@ fn from_view(view: &View, hydrated_before: bool, state: &mut MirrorState) {
     state.cursor = Some(view.cursor.to_string());
     state.store = store(view.conditions);
     state.watch.watching &= view.watch_healthy;
+}
+
+/// Age of the oldest change that is not through; 0 in step. What waits for its turn has no time of its own here: it is not
+/// older than the last moment in which nothing waited, or, at the first run, than the engine.
+fn lag_seconds(view: &View, since_ms: i64, now_ms: i64) -> f64 {
+    if view.pending_files == 0 && view.phase == handle::Phase::Idle {
+        return 0.0;
+    }
+    let waits_ms = match view.pending_files {
+        0 => 0,
+        _ => u64::try_from(now_ms - view.last_sync_ms.unwrap_or(since_ms)).unwrap_or(0),
+    };
+    waits_ms.max(view.lag_ms) as f64 / 1_000.0
 }
 
 fn halt(halt: &handle::HaltView) -> Halt {
@@ -129,24 +146,24 @@ fn halt(halt: &handle::HaltView) -> Halt {
     }
 }
 
-fn errors(view: &View) -> Vec<ErrorNow> {
+fn errors(view: &View, outside: &Outside) -> Vec<ErrorNow> {
     let troubles = view.errors.iter().map(|error| {
-        let refused = error.class == words::LOCAL && error.message.contains(REFUSED);
+        let refused = error.class == words::LOCAL && trouble::is_refused(&error.message);
         ErrorNow {
             class: if refused { words::PERMISSION } else { words::error_class(error.class) }.to_owned(),
-            message: error.message.clone(),
+            message: trouble::explain(error.class, &error.message, outside),
             since: timestamp(error.since_ms),
         }
     });
     let mut errors: Vec<ErrorNow> = troubles.collect();
     let refused: Vec<&(String, String)> =
-        view.problems.iter().filter(|(path, why)| path != LOST_AND_FOUND && why.contains(REFUSED)).collect();
+        view.problems.iter().filter(|(path, why)| path != LOST_AND_FOUND && trouble::is_refused(why)).collect();
     if let Some((path, why)) = refused.first() {
         let more = refused.len() - 1;
         let more = if more > 0 { format!(" (and {more} more)") } else { String::new() };
         errors.push(ErrorNow {
             class: words::PERMISSION.to_owned(),
-            message: format!("{path}{more}: {why}; let the agent's user read and write it"),
+            message: format!("{path}{more}: {}; let the agent's user read and write it", trouble::of_a_path(why)),
             since: None,
         });
     }
@@ -160,7 +177,10 @@ fn path_notes(view: &View) -> Vec<PathNote> {
         reason: reason.to_owned(),
         since: None,
     };
-    let problems = view.problems.iter().map(|(path, why)| note(path, PathState::Problem, why));
+    let problems = view.problems.iter().map(|(path, why)| match why.strip_prefix(HELD) {
+        Some(why) => note(path, PathState::Held, why),
+        None => note(path, PathState::Problem, &trouble::of_a_path(why)),
+    });
     let busy = view.busy.iter().map(|path| note(path.as_str(), PathState::Busy, "held open for writing"));
     let open = view.open.iter().map(|path| note(path.as_str(), PathState::Open, "sent while it was held open"));
     problems.chain(busy).chain(open).collect()
@@ -256,6 +276,7 @@ pub fn timestamp(milliseconds: i64) -> Option<Timestamp> {
 
 #[cfg(test)]
 mod tests {
+    use gosync_api::words::Phase;
     use gosync_engine::handle::{ErrorView, HaltView};
     use gosync_plan::guard;
 
@@ -270,11 +291,15 @@ mod tests {
             config_file: None,
             paused,
             watch: WatchState { watching: true, why_polling: None },
+            outside: Outside { endpoint: "http://s3.home".into(), bucket: "b".into() },
+            now_ms: NOW_MS,
         }
     }
 
+    const NOW_MS: i64 = 100_000;
+
     fn up(view: View) -> Seen {
-        Seen::Up { view: Box::new(View { watch_healthy: true, ..view }), hydrated_before: false }
+        Seen::Up { view: Box::new(View { watch_healthy: true, ..view }), since_ms: 0 }
     }
 
     fn trouble(class: &'static str, message: &str) -> ErrorView {
@@ -313,12 +338,13 @@ mod tests {
 
     #[test]
     fn a_refused_folder_is_an_error_that_names_it() {
-        let why = "read folder failed at private: Permission";
+        let why = "read folder failed at private: Permission: Permission denied (os error 13)";
         let view = View { problems: vec![("private".into(), why.into())], ..View::default() };
         let state = mirror_state(about(false), &up(view));
         assert_eq!(state.status, Status::Error);
         assert_eq!(state.errors[0].class, "permission");
-        assert!(state.errors[0].message.starts_with("private: "), "{}", state.errors[0].message);
+        let message = "private: read folder failed: permission denied; let the agent's user read and write it";
+        assert_eq!(state.errors[0].message, message);
         let view = View { problems: vec![(LOST_AND_FOUND.into(), why.into())], ..View::default() };
         assert_eq!(mirror_state(about(false), &up(view)).status, Status::Active);
     }
@@ -366,13 +392,23 @@ mod tests {
     }
 
     #[test]
-    fn what_was_hydrated_once_is_hydrated_from_the_start() {
-        let seen = Seen::Up {
-            view: Box::new(View { phase: handle::Phase::Hydrating, ..View::default() }),
-            hydrated_before: true,
-        };
-        let state = mirror_state(about(false), &seen);
-        assert!(state.hydrated);
-        assert_eq!(state.phase, Phase::Syncing);
+    fn a_path_that_waits_for_room_for_its_conflict_copy_is_held_and_no_problem() {
+        let problems = vec![("a".into(), "held: there are 20 conflict copies of it already".into())];
+        let state = mirror_state(about(false), &up(View { problems, ..View::default() }));
+        assert_eq!(state.problems, 0);
+        assert_eq!((state.paths[0].state, state.paths[0].reason.starts_with("there are 20")), (PathState::Held, true));
+    }
+
+    #[test]
+    fn what_waits_for_its_turn_lags_since_nothing_waited() {
+        let lag = |view: View| mirror_state(about(false), &up(view)).lag_seconds;
+        let idle = View { phase: handle::Phase::Idle, last_sync_ms: Some(40_000), lag_ms: 7_000, ..View::default() };
+        assert_eq!(lag(idle.clone()), 0.0, "in step");
+        let syncing = View { phase: handle::Phase::Syncing, ..idle };
+        assert_eq!(lag(syncing.clone()), 7.0, "hinted only");
+        let pending = View { pending_files: 2_000, ..syncing };
+        assert_eq!(lag(pending.clone()), 60.0);
+        assert_eq!(lag(View { last_sync_ms: None, ..pending.clone() }), 100.0, "the first run");
+        assert_eq!(lag(View { last_sync_ms: Some(NOW_MS + 5), ..pending }), 7.0, "a clock that was set back");
     }
 }

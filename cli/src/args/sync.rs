@@ -7,7 +7,7 @@ use clap::{Args, Subcommand};
 use gosync_api::config::parse_duration;
 use gosync_api::words::{Answer, Direction};
 
-use super::{one_of, remote_path};
+use super::{Later, one_of, remote_path};
 
 #[derive(Debug, Subcommand)]
 pub enum SyncCommand {
@@ -95,6 +95,15 @@ Example:
 Example:
   gosync sync deny h1")]
     Deny(AnswerArgs),
+    /// Show what a cycle would do now
+    #[command(hide = true)]
+    Plan(Later),
+    /// Show what is known of a path, and why it stands as it does
+    #[command(hide = true)]
+    Explain(Later),
+    /// Wait until a mirror has applied what a cursor names
+    #[command(hide = true)]
+    Wait(Later),
     /// Deleted and replaced contents: list them, restore them
     #[command(after_help = "\
 Examples:

@@ -61,6 +61,13 @@ pub async fn run(command: &SyncCommand, client: &Client, output: &Output) -> Res
         SyncCommand::Approve(args) => answer(route::APPROVE, args, client, output).await,
         SyncCommand::Deny(args) => answer(route::DENY, args, client, output).await,
         SyncCommand::Trash { command } => trash(command, client, output).await,
+        SyncCommand::Plan(_) => Err(Failure::not_yet("sync plan", "`gosync sync state` tells what waits")),
+        SyncCommand::Explain(_) => {
+            Err(Failure::not_yet("sync explain", "`gosync sync state` names the paths that are not simply in step"))
+        }
+        SyncCommand::Wait(_) => {
+            Err(Failure::not_yet("sync wait", "`gosync sync flush --wait` brings both sides in step"))
+        }
     }
 }
 
@@ -80,12 +87,8 @@ async fn watch(client: &Client, output: &Output) -> Result<Exit, Failure> {
 
 async fn mirror(args: &MirrorArgs, client: &Client, output: &Output) -> Result<Exit, Failure> {
     if args.dry_run {
-        return Err(Failure::new(
-            Exit::Usage,
-            "not-yet",
-            "not yet: `gosync sync mirror --dry-run` is not in this release",
-            "a first run joins both sides and deletes nothing: leave --dry-run out",
-        ));
+        let next = "a first run joins both sides and deletes nothing: leave --dry-run out";
+        return Err(Failure::not_yet("sync mirror --dry-run", next));
     }
     let request = MirrorRequest {
         local_path: absolute_text(&args.local_path)?,

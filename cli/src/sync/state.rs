@@ -126,12 +126,13 @@ fn block(mirror: &MirrorState, now: Timestamp, page: &mut Page) {
 
 fn pending(mirror: &MirrorState) -> String {
     let queue = &mirror.queue;
+    let named = queue.uploads + queue.downloads + queue.deletes;
     let kinds = [
         (queue.running, "running"),
         (queue.uploads, "to upload"),
         (queue.downloads, "to download"),
         (queue.deletes, "to delete"),
-        (queue.others, "others"),
+        (queue.others, if named == 0 { "waiting" } else { "others" }),
         (queue.hints, "to look at"),
     ];
     let kinds: Vec<String> = kinds
@@ -141,7 +142,7 @@ fn pending(mirror: &MirrorState) -> String {
         .collect();
     let mut text = match mirror.pending.files {
         0 => "nothing".to_owned(),
-        files => format!("{} ({})", things(files, "file"), bytes(mirror.pending.bytes)),
+        files => tables::files(files, mirror.pending.bytes),
     };
     if !kinds.is_empty() {
         text += &format!("; {}", kinds.join(", "));

@@ -74,7 +74,8 @@ fn known(then: Option<Timestamp>, now: Timestamp) -> String {
 
 pub fn mirror_made(made: &MirrorMade) -> String {
     let verb = if made.dry_run { "would be kept" } else { "is kept" };
-    format!("{}: {} {verb} in step with {}", clean(&made.name), clean(&made.local_path), clean(&made.s3_path))
+    let folder = if made.made_folder { "\nthe folder was not there: made it" } else { "" };
+    format!("{}: {} {verb} in step with {}{folder}", clean(&made.name), clean(&made.local_path), clean(&made.s3_path))
 }
 
 pub fn provisioned(result: &Provisioned) -> String {
@@ -113,7 +114,7 @@ fn receipt(receipt: &Receipt) -> String {
     let mut line = |label: &str, value: &str| out += &format!("  {label:<9} {value}\n");
     line("files", &format!("{} ({})", count(receipt.files), bytes(receipt.bytes)));
     if receipt.pending.files > 0 {
-        line("pending", &format!("{} ({})", things(receipt.pending.files, "file"), bytes(receipt.pending.bytes)));
+        line("pending", &files(receipt.pending.files, receipt.pending.bytes));
         for path in &receipt.pending.first {
             line("", &clean(path));
         }
@@ -128,6 +129,12 @@ fn receipt(receipt: &Receipt) -> String {
         line("took", &took(age(started, finished)));
     }
     out
+}
+
+/// A number of files, with their bytes where these are known.
+pub fn files(number: u64, size: u64) -> String {
+    let files = things(number, "file");
+    if size == 0 { files } else { format!("{files} ({})", bytes(size)) }
 }
 
 pub fn answered(answered: &Answered) -> String {

@@ -90,6 +90,24 @@ fn validate_tells_every_mistake_with_its_place_and_ends_with_2() {
 }
 
 #[test]
+fn the_agent_tells_mistakes_as_validate_does() {
+    let home = tempfile::tempdir().unwrap();
+    std::fs::write(home.path().join("c.yaml"), "data_dir: d\ns3: {bukcet: b}\nsync:\n  interval: 60\n").unwrap();
+    let [agent, validate] =
+        [&["agent", "-c", "c.yaml"][..], &["config", "validate", "-c", "c.yaml"]].map(|args| at(home.path(), args));
+    assert_eq!((agent.code, agent.stderr.as_str()), (2, validate.stderr.as_str()));
+    assert!(agent.stderr.starts_with("error: ") && agent.stderr.contains("\nnext: "), "{}", agent.stderr);
+    assert!(!home.path().join("d").exists());
+
+    std::fs::write(home.path().join("c.yaml"), "data_dir: d\ns3: {bucket: my-bucket}\ncache: {enabled: true}\n")
+        .unwrap();
+    let agent = at(home.path(), &["agent", "-c", "c.yaml", "--format", "json"]);
+    let error = error_of(&agent);
+    assert_eq!((agent.code, &error["code"]), (2, &serde_json::json!("not-yet")));
+    assert_eq!(error["problems"][0]["key"], "cache.enabled");
+}
+
+#[test]
 fn validate_says_what_this_release_refuses_to_run() {
     let home = tempfile::tempdir().unwrap();
     std::fs::write(home.path().join("c.yaml"), "data_dir: d\ns3: {bucket: my-bucket}\ncache: {enabled: true}\n")

@@ -110,6 +110,7 @@ fn a_mirror_is_asked_for_with_an_absolute_folder() {
         name: "docs".into(),
         local_path: "/home/you/docs".into(),
         s3_path: "s3://bucket/docs".into(),
+        made_folder: true,
         dry_run: false,
     };
     let agent = StandIn::new().with(route::MIRROR, &made);
@@ -145,6 +146,7 @@ fn a_mirror_can_be_waited_for() {
         name: "docs".into(),
         local_path: "/home/you/docs".into(),
         s3_path: "s3://bucket/docs".into(),
+        made_folder: false,
         dry_run: false,
     };
     let state = |status, hydrated| State {

@@ -36,6 +36,9 @@ pub struct MirrorMade {
     pub local_path: String,
     /// The remote prefix, as `s3://bucket/prefix`.
     pub s3_path: String,
+    /// True when the folder was not there and has been made.
+    #[serde(default)]
+    pub made_folder: bool,
     /// True when nothing was changed.
     #[serde(default)]
     pub dry_run: bool,

@@ -1,14 +1,15 @@
 //! Who is told what happens in a mirror: the log, the metrics, the neighbours, the screen.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Duration;
 
 use gosync_engine::ports::{Event, Observer};
 use gosync_telemetry::MirrorMetrics;
-use tokio::sync::Notify;
 
 use crate::neighbours::Neighbours;
 use crate::screen::Screen;
+use crate::tell::trouble::{self, Outside};
 use crate::words;
 
 /// Tells of one mirror.
@@ -17,13 +18,13 @@ pub struct Teller {
     pub metrics: MirrorMetrics,
     pub neighbours: Arc<Neighbours>,
     pub screen: Option<Arc<Screen>>,
-    /// Rung when the first complete comparison was taken over.
-    pub hydrated: Arc<Notify>,
+    pub outside: Outside,
 }
 
 impl Observer for Teller {
     fn observe(&self, event: &Event) {
         self.count(event);
+        let event = &*self.in_words(event);
         self.log(event);
         if let Event::Uploaded { path, .. } | Event::DeletedObject { path } = event {
             self.neighbours.changed(&self.mirror, path);
@@ -31,13 +32,26 @@ impl Observer for Teller {
         if let Some(screen) = &self.screen {
             screen.event(&self.mirror, event);
         }
-        if let Event::Hydrated { .. } = event {
-            self.hydrated.notify_one();
-        }
     }
 }
 
 impl Teller {
+    /// What failed, as people understand it; the causes are for the log alone.
+    fn in_words<'a>(&self, event: &'a Event) -> Cow<'a, Event> {
+        let mirror = self.mirror.as_str();
+        match event {
+            Event::Trouble { class, message } => {
+                tracing::debug!(mirror, class, causes = message, "trouble");
+                let message = trouble::explain(class, message, &self.outside);
+                Cow::Owned(Event::Trouble { class, message })
+            }
+            Event::Problem { path, message } => {
+                Cow::Owned(Event::Problem { path: path.clone(), message: trouble::of_a_path(message) })
+            }
+            event => Cow::Borrowed(event),
+        }
+    }
+
     fn count(&self, event: &Event) {
         let metrics = &self.metrics;
         match event {

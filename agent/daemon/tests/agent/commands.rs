@@ -10,7 +10,7 @@ async fn a_mirror_made_by_command_survives_a_restart_and_is_removed_without_its_
     let mut agent = rig.start(&rig.config()).await;
     let request = json!({"local_path": rig.path("My Photos"), "s3_path": "/photos", "ignore": ["*.tmp"]});
     let (status, made) = agent.post("/sync/mirror", &request).await;
-    assert_eq!((status, &made["name"]), (200, &json!("my-photos")), "{made}");
+    assert_eq!((status, &made["name"], &made["made_folder"]), (200, &json!("my-photos"), &json!(true)), "{made}");
     agent.in_step("my-photos").await;
     std::fs::write(rig.path("My Photos/a.jpg"), "a").unwrap();
     std::fs::write(rig.path("My Photos/b.tmp"), "b").unwrap();
@@ -55,6 +55,9 @@ async fn a_dry_run_and_a_wrong_request_make_no_mirror() {
     let ask = async |request: Value| agent.post("/sync/mirror", &request).await;
     let (status, made) = ask(json!({"local_path": rig.path("a"), "s3_path": "/a", "dry_run": true})).await;
     assert_eq!((status, &made["dry_run"]), (200, &json!(true)));
+    std::fs::write(rig.path("file"), "in the way").unwrap();
+    let (status, error) = ask(json!({"local_path": rig.path("file/below"), "s3_path": "/a"})).await;
+    assert!(status == 400 && error["error"]["message"].as_str().unwrap().contains("can't be made"), "{error}");
     let (status, error) = ask(json!({"local_path": rig.path("docs/inner"), "s3_path": "/b"})).await;
     assert_eq!(status, 400, "{error}");
     assert!(error["error"]["message"].as_str().unwrap().contains("docs"), "{error}");

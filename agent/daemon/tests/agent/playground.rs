@@ -35,6 +35,8 @@ async fn a_file_dropped_into_one_folder_appears_in_the_other() {
     std::fs::remove_file(ground.path("right/note.txt")).unwrap();
     is_gone(&ground.path("left/note.txt")).await;
     let log = agent.log();
+    let (status, error) = agent.post("/sync/remove", &serde_json::json!({"name": "left"})).await;
+    assert!(status == 409 && error["error"]["message"].as_str().unwrap().contains("playground's own"), "{error}");
     for line in ["left  ↑ note.txt  5 B", "right ↓ note.txt  5 B", "export AWS_ACCESS_KEY_ID="] {
         assert!(log.contains(line), "{line:?} is missing in:\n{log}");
     }
@@ -62,6 +64,20 @@ async fn a_second_start_goes_on_where_the_first_ended() {
     has_content(&ground.path("left/kept"), "x").await;
     assert_eq!(std::fs::read_to_string(ground.path("agent/s3-keys.json")).unwrap(), keys);
     drop(agent);
+}
+
+#[tokio::test]
+async fn a_taken_port_of_metrics_moves_on_and_says_so() {
+    let ground = Playground::new();
+    // Somebody else may have it already: taken is taken.
+    let _taken = std::net::TcpListener::bind(("127.0.0.1", 9754));
+    let agent = ground.start().await;
+    assert!(agent.log().contains("Port 9754 is taken: metrics are on 127.0.0.1:"), "{}", agent.log());
+    until("metrics are served", async || match agent.http("/livez").await? {
+        (200, _) => Ok(()),
+        (status, _) => Err(status.to_string()),
+    })
+    .await;
 }
 
 #[tokio::test]

@@ -28,12 +28,12 @@ const POLL: Duration = Duration::from_millis(20);
 
 /// In the process that is to be the agent: never returns. Elsewhere: nothing.
 pub fn be_the_agent() {
-    let version = "test".to_owned();
+    let (version, commit) = ("test".to_owned(), "c0ffee".to_owned());
     if let Some(config) = std::env::var_os(CONFIG) {
-        std::process::exit(gosync_agent::run(Options { config: config.into(), data_dir: None, version }));
+        std::process::exit(gosync_agent::run(Options { config: config.into(), data_dir: None, version, commit }));
     }
     if let Some(dir) = std::env::var_os(DEV_DIR) {
-        std::process::exit(gosync_agent::run_dev(DevOptions { dir: dir.into(), version, color: false }));
+        std::process::exit(gosync_agent::run_dev(DevOptions { dir: dir.into(), version, commit, color: false }));
     }
 }
 

@@ -27,7 +27,7 @@ use crate::look::{Failure, describe};
 use crate::ports::metadata::FileChange;
 use crate::ports::observer::Event;
 use crate::ports::state::{JournalEntry, StateChange, StateError};
-use crate::ports::{StoreError, StoreErrorKind, TreeError, TreeErrorKind};
+use crate::ports::{Lease, StoreError, StoreErrorKind, TreeError, TreeErrorKind};
 
 /// How an operation ended.
 #[derive(Debug)]
@@ -147,7 +147,7 @@ async fn record(context: &Context, task: &Task, local: Fingerprint, remote: Gene
             }
             let lease = file.lease();
             file.release_lease();
-            Ok(Some(lease != crate::ports::Lease::Busy))
+            Ok(Some(lease != Lease::Busy))
         })
         .await??;
     let Some(at_rest) = at_rest else { return Err(Outcome::Again) };
@@ -191,18 +191,23 @@ async fn apply_mode(
 ) -> Result<Outcome, Outcome> {
     let path = task.path().as_str().to_owned();
     let changed = context
-        .local(move |tree| -> Result<Option<Fingerprint>, TreeError> {
+        .local(move |tree| -> Result<Result<Fingerprint, Outcome>, TreeError> {
             let file = tree.open(&path)?;
+            // Nobody is to write between the looks before and after: the change of mode itself moves ctime.
+            if file.lease() == Lease::Busy {
+                return Ok(Err(Outcome::Busy));
+            }
             if file.stat()?.fingerprint != local {
-                return Ok(None);
+                return Ok(Err(Outcome::Again));
             }
             file.set_mode(mode)?;
             let after = file.stat()?.fingerprint;
+            file.release_lease();
             let only_mode = Fingerprint { ctime_ns: local.ctime_ns, mode: local.mode, ..after } == local;
-            Ok(only_mode.then_some(after))
+            Ok(only_mode.then_some(after).ok_or(Outcome::Again))
         })
         .await??;
-    let Some(after) = changed else { return Err(Outcome::Again) };
+    let after = changed?;
     if let LocalEntry::File(file) = &mut task.local {
         file.fingerprint = after;
     }
