@@ -284,6 +284,12 @@ impl Core {
             Event::Ended { task, outcome } => self.operation_ended(*task, outcome),
             Event::Resolved { id, path, outcome } => self.resolved(id, path, outcome),
             Event::Settled { entry, outcome } => self.settled(entry, outcome),
+            Event::StaleUploads(Ok(rows)) => {
+                // One that is being sent is nobody's to abort.
+                let idle = rows.into_iter().filter(|row| !self.in_hand.contains_key(&row.path));
+                self.effects.extend(idle.map(Effect::AbortUpload).collect::<Vec<_>>());
+            }
+            Event::StaleUploads(Err(failure)) => self.trouble(&failure),
             Event::Aborted { row, result } => {
                 if let Err(failure) = result {
                     self.trouble(&failure);
@@ -365,6 +371,7 @@ impl Core {
         if self.next_eviction_ms <= now {
             self.next_eviction_ms = now + TRASH_EVICTION_MS;
             self.evict_trash(false);
+            self.effects.push(Effect::FindStaleUploads);
         }
         if self.is_idle() {
             if self.totals_stale {

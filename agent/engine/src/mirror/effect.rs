@@ -12,7 +12,7 @@ use crate::look::{Candidate, Failure, Looked, describe, look};
 use crate::ports::local::Kind;
 use crate::ports::state::{HaltRow, JournalEntry, StateChange, StateError, StateErrorKind, UploadRow};
 use crate::ports::{LocalTree, TreeError, TreeErrorKind};
-use crate::sequences::recover::{Recovered, abort_stale, recover_local, resolve};
+use crate::sequences::recover::{Recovered, abort_stale, recover_local, resolve, stale_uploads};
 
 use crate::sequences::start::{NOTE_HYDRATED, Root, check_root};
 use crate::sequences::trash::{Evicted, Eviction};
@@ -35,6 +35,7 @@ pub enum Effect {
     Run(Box<Task>),
     Resolve(JournalEntry),
     Settle(JournalEntry),
+    FindStaleUploads,
     AbortUpload(UploadRow),
     Apply(Vec<StateChange>),
     Totals,
@@ -90,6 +91,7 @@ pub enum Event {
         entry: JournalEntry,
         outcome: Outcome,
     },
+    StaleUploads(Result<Vec<UploadRow>, Failure>),
     Aborted {
         row: UploadRow,
         result: Result<(), Failure>,
@@ -159,6 +161,7 @@ pub fn run(context: Context, effect: Effect) -> BoxFuture<'static, Event> {
             Effect::Settle(entry) => {
                 Event::Settled { outcome: displaced::settle(&context, entry.clone()).await, entry }
             }
+            Effect::FindStaleUploads => Event::StaleUploads(stale_uploads(&context).await),
             Effect::AbortUpload(row) => Event::Aborted { result: abort_stale(&context, row.clone()).await, row },
             Effect::Apply(changes) => Event::Applied(context.record(changes, Vec::new()).await),
             Effect::Totals => Event::Totals(totals(&context).await),

@@ -1,5 +1,7 @@
 //! `deny` after a halt: what was deleted before the halt comes back from the trash and from bucket versions.
 
+use std::sync::Arc;
+
 use gosync_plan::{Generation, RelPath};
 
 use super::place::{Placed, place_new};
@@ -9,7 +11,7 @@ use crate::context::Context;
 use crate::look::{Failure, describe};
 use crate::mirror::Executed;
 use crate::ports::store::GetRequest;
-use crate::ports::{TreeError, TreeFile};
+use crate::ports::{StoreError, StoreErrorKind, TreeError, TreeFile};
 
 /// Brings back what can be had: the paths that stand again, and for each other one why it doesn't.
 pub async fn bring_back(context: &Context, executed: Vec<Executed>) -> (Vec<RelPath>, Vec<String>) {
@@ -61,7 +63,8 @@ async fn from_versions(context: &Context, path: &RelPath, deleted: &Generation) 
     })
 }
 
-async fn fetch_version(context: &Context, path: &RelPath, deleted: &Generation) -> Result<bool, Failure> {
+/// False: the bucket has no such version.
+pub async fn fetch_version(context: &Context, path: &RelPath, deleted: &Generation) -> Result<bool, Failure> {
     let key = context.config.prefix.key(path);
     let versions = context.ports.store.versions(&key).await?;
     let Some(version_id) = versions.into_iter().find_map(|version| {
@@ -70,40 +73,56 @@ async fn fetch_version(context: &Context, path: &RelPath, deleted: &Generation) 
     }) else {
         return Ok(false);
     };
-    let request = GetRequest { key, etag: None, version_id: Some(version_id), range: None };
+    let tmp = tmp_path(context.ports.ids.nonce());
+    let placed = match fetch_into(context, &key, version_id, &tmp).await {
+        Ok(()) => place(context, path, tmp.clone()).await,
+        Err(failure) => Err(failure),
+    };
+    // Placed, it has this name no more.
+    context.local(move |tree| tree.unlink(&tmp)).await?.ok();
+    placed.map(|()| true)
+}
+
+async fn fetch_into(context: &Context, key: &str, version_id: String, tmp: &str) -> Result<(), Failure> {
+    let request = GetRequest { key: key.to_owned(), etag: None, version_id: Some(version_id), range: None };
     let mut body = context.ports.store.get(request).await?;
-    let facts = body.head().facts.clone();
-    let operation = context.ports.ids.nonce();
-    let tmp = tmp_path(operation);
-    let tmp_there = tmp.clone();
-    let file: std::sync::Arc<dyn TreeFile> = context.local(move |tree| tree.create(&tmp_there, 0o600)).await??.into();
+    let head = body.head().clone();
+    let tmp_there = tmp.to_owned();
+    let file: Arc<dyn TreeFile> = context.local(move |tree| tree.create(&tmp_there, 0o600)).await??.into();
     let mut offset = 0;
     while let Some(chunk) = body.chunk().await? {
-        let (file, bytes) = (std::sync::Arc::clone(&file), chunk);
-        let at = offset;
-        offset += bytes.len() as u64;
-        context.local(move |_| file.write_at(at, &bytes)).await??;
+        let (file, at) = (Arc::clone(&file), offset);
+        offset += chunk.len() as u64;
+        context.local(move |_| file.write_at(at, &chunk)).await??;
     }
-    let path = path.clone();
     context
-        .local(move |tree| -> Result<bool, TreeError> {
-            file.set_mode(facts.mode.unwrap_or(0o644) & 0o7777)?;
-            if let Some(mtime_ns) = facts.mtime_ns {
+        .local(move |_| -> Result<(), TreeError> {
+            file.set_mode(head.facts.mode.unwrap_or(0o644) & 0o7777)?;
+            if let Some(mtime_ns) = head.facts.mtime_ns {
                 file.set_mtime_ns(mtime_ns)?;
             }
-            file.sync()?;
-            drop(file);
-            match place_new(tree, &tmp, &path)? {
-                Placed::InPlace { folders, .. } => {
-                    for folder in folders {
-                        tree.sync_folder(&folder)?;
-                    }
-                    Ok(true)
-                }
-                // Something stands there again already.
-                Placed::Again | Placed::Busy => Ok(true),
-            }
+            file.sync()
         })
-        .await?
-        .map_err(Failure::from)
+        .await??;
+    if offset != head.generation.size {
+        let message = format!("{offset} bytes came of {}", head.generation.size);
+        return Err(StoreError::new(StoreErrorKind::Corrupt, "get", key, message).into());
+    }
+    Ok(())
+}
+
+/// Where something stands again already, that stays.
+async fn place(context: &Context, path: &RelPath, tmp: String) -> Result<(), Failure> {
+    let path = path.clone();
+    let placed = context
+        .local(move |tree| -> Result<(), TreeError> {
+            if let Placed::InPlace { folders, .. } = place_new(tree, &tmp, &path)? {
+                for folder in folders {
+                    tree.sync_folder(&folder)?;
+                }
+            }
+            Ok(())
+        })
+        .await?;
+    Ok(placed?)
 }

@@ -42,6 +42,8 @@ async fn settle_entry(context: &Context, entry: JournalEntry) -> Result<Outcome,
     let age_ms = context.utc_ms().saturating_sub(entry.began_ms);
     let unleased = i64::try_from(context.config.limits.displaced_unleased_wait_ms).unwrap_or(i64::MAX);
     let entry_there = entry.clone();
+    // Whether somebody else's edit was meant to be there can't be told where writes are unconditional.
+    let keeps_all = context.conditions().put == Some(false);
     let settled = context
         .local(move |tree| -> Result<Settled, TreeError> {
             let free =
@@ -60,11 +62,12 @@ async fn settle_entry(context: &Context, entry: JournalEntry) -> Result<Outcome,
                     let Some(found) = found else { return Ok(Settled::Busy) };
                     // Not exchanged: what lies there is the new content, which the bucket has.
                     let unused = found == *new && expected.content != Some(*new);
-                    if unused || expected.content == Some(found) || is_second_name(tree, &place)? {
+                    let is_expected_content = expected.content == Some(found);
+                    if unused || (is_expected_content && !keeps_all) || is_second_name(tree, &place)? {
                         tree.unlink(&place)?;
                         return Ok(Settled::Over);
                     }
-                    if expected.content.is_none() && is_expected(tree, &place, expected)? {
+                    if is_expected_content || (expected.content.is_none() && is_expected(tree, &place, expected)?) {
                         // Never read before, and untouched since: the trash keeps it.
                         let name = TrashName::new(&date, &entry.path, entry.id);
                         move_to_trash(tree, &place, &name)?;

@@ -44,7 +44,7 @@ pub async fn conditions(context: &Context) -> Result<Conditions, Failure> {
 
 async fn probe(context: &Context) -> Result<Conditions, Failure> {
     let folder = format!("{}probe/{}/", context.config.prefix.own_folder(), context.ports.ids.nonce().to_hex());
-    let keys = ["put", "multipart", "copy"].map(|name| format!("{folder}{name}"));
+    let keys = ["put", "copy"].map(|name| format!("{folder}{name}"));
     let result = probe_keys(context, &keys).await;
     for key in &keys {
         context.ports.store.delete(key, &Condition::None).await.ok();
@@ -52,7 +52,7 @@ async fn probe(context: &Context) -> Result<Conditions, Failure> {
     Ok(result?)
 }
 
-async fn probe_keys(context: &Context, [put, multipart, copy]: &[String; 3]) -> Result<Conditions, StoreError> {
+async fn probe_keys(context: &Context, [put, copy]: &[String; 2]) -> Result<Conditions, StoreError> {
     let store = &context.ports.store;
     let create = |content: String| {
         let request = PutRequest {
@@ -65,13 +65,13 @@ async fn probe_keys(context: &Context, [put, multipart, copy]: &[String; 3]) -> 
     };
     // Create-once, raced: exactly one may win.
     let raced = join_all((0..RACERS).map(|racer| create(racer.to_string()))).await;
-    let won: Vec<_> = raced.iter().filter_map(|result| result.as_ref().ok()).collect();
-    let Some(winner) = won.first() else {
+    let won = raced.iter().filter(|result| result.is_ok()).count();
+    if won == 0 {
         return Err(raced.into_iter().find_map(Result::err).unwrap_or_else(|| {
             StoreError::new(StoreErrorKind::Invalid, "put", put.as_str(), "the store took none of the probe's objects")
         }));
-    };
-    let created_once = won.len() == 1;
+    }
+    let created_once = won == 1;
     // Stale If-Match must be refused, a fresh one taken.
     let stale = refused(
         store
@@ -91,7 +91,6 @@ async fn probe_keys(context: &Context, [put, multipart, copy]: &[String; 3]) -> 
         let etag = store.upload_part(put, &upload, 1, Bytes::from_static(b"part")).await?;
         let refused = refused(store.complete_upload(put, &upload, &[(1, etag)], &Condition::Absent).await.map(|_| ()));
         store.abort_upload(put, &upload).await.ok();
-        let _ = multipart;
         refused?
     };
 
@@ -109,7 +108,6 @@ async fn probe_keys(context: &Context, [put, multipart, copy]: &[String; 3]) -> 
     // A stale delete must leave the object.
     let delete_refused = refused(store.delete(put, &Condition::Etag(STALE_ETAG.to_owned())).await)?;
     let delete_holds = delete_refused && store.head(put).await?.is_some();
-    let _ = winner;
     Ok(Conditions {
         put: Some(put_holds),
         multipart: Some(multipart_holds),

@@ -43,21 +43,20 @@ pub async fn recover_local(context: &Context) -> Result<Recovered, Failure> {
             JournalKind::Install { .. } | JournalKind::Trash { .. } => recovered.displaced.push(entry),
         }
     }
+    recovered.stale_uploads = stale_uploads(context).await?;
+    Ok(recovered)
+}
+
+/// Uploads that nobody will go on with: the file is another by now, or it was long ago.
+pub async fn stale_uploads(context: &Context) -> Result<Vec<UploadRow>, Failure> {
     let now_ms = context.utc_ms();
     let stale_ms = i64::try_from(context.config.limits.stale_upload_ms).unwrap_or(i64::MAX);
     let uploads = context.ports.state.uploads().await?;
-    recovered.stale_uploads = context
-        .local(move |tree| {
-            uploads
-                .into_iter()
-                .filter(|row| {
-                    let same = tree.stat(row.path.as_str()).is_ok_and(|stat| stat.fingerprint == row.local);
-                    !same || now_ms.saturating_sub(row.began_ms) > stale_ms
-                })
-                .collect()
-        })
-        .await?;
-    Ok(recovered)
+    let is_stale = move |tree: &dyn LocalTree, row: &UploadRow| {
+        let same = tree.stat(row.path.as_str()).is_ok_and(|stat| stat.fingerprint == row.local);
+        !same || now_ms.saturating_sub(row.began_ms) > stale_ms
+    };
+    Ok(context.local(move |tree| uploads.into_iter().filter(|row| is_stale(tree, row)).collect()).await?)
 }
 
 fn purge_tmp(tree: &dyn LocalTree) -> Result<(), TreeError> {

@@ -6,7 +6,7 @@ use gosync_plan::{Fingerprint, Generation, LocalEntry, RelPath, RemoteEntry};
 use super::place::{move_new, parent};
 use super::start::root_is_ours;
 use super::trash::{TrashName, move_to_trash};
-use super::{Outcome, Task};
+use super::{Outcome, Task, bring_back};
 use crate::context::Context;
 use crate::durable::{Target, durable};
 use crate::look::{Failure, head_entry, stat_entry};
@@ -40,7 +40,18 @@ pub async fn delete_object(context: &Context, task: &Task, remote: Generation) -
     let key = context.config.prefix.key(&path);
     let _permit = context.shared.small.acquire().await;
     match context.ports.store.delete(&key, &Condition::Etag(remote.etag.clone())).await {
-        Ok(()) => deleted(context, &entry).await,
+        Ok(()) => {
+            let mut outcome = deleted(context, &entry).await?;
+            if context.conditions().delete == Some(false) {
+                let edit = edit_that_was_deleted(context, &path, &remote).await;
+                if let (Some(edit), Outcome::Done { look_at, .. }) = (edit, &mut outcome)
+                    && bring_back::fetch_version(context, &path, &edit).await.unwrap_or(false)
+                {
+                    look_at.push(path);
+                }
+            }
+            Ok(outcome)
+        }
         Err(error) if error.kind == StoreErrorKind::Killed => Err(Outcome::Failed(Failure::Killed)),
         Err(error)
             if error.outcome_unknown()
@@ -56,6 +67,13 @@ pub async fn delete_object(context: &Context, task: &Task, remote: Generation) -
             Err(error.into())
         }
     }
+}
+
+/// An unconditional delete may have hit an edit of the last instant; where the bucket keeps versions it is one of them.
+async fn edit_that_was_deleted(context: &Context, path: &RelPath, meant: &Generation) -> Option<Generation> {
+    let versions = context.ports.store.versions(&context.config.prefix.key(path)).await.ok()?;
+    let last = versions.into_iter().find_map(|version| version.generation)?;
+    (last.etag != meant.etag).then_some(last)
 }
 
 async fn deleted(context: &Context, entry: &JournalEntry) -> Result<Outcome, Outcome> {

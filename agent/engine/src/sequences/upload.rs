@@ -287,10 +287,14 @@ impl Sending<'_> {
     }
 }
 
-/// Where the store doesn't honour conditions on writes, a look right before the write narrows the gap (it can't close it).
-async fn look_before_unconditional(context: &Context, task: &Task, expect: &ExpectRemote) -> Result<(), Outcome> {
+/// The store doesn't honour conditions on writes: a look right before and one right after narrow the gap, and can't close it.
+fn writes_are_unconditional(context: &Context) -> bool {
     let conditions = context.conditions();
-    if conditions.put != Some(false) && conditions.multipart != Some(false) {
+    conditions.put == Some(false) || conditions.multipart == Some(false)
+}
+
+async fn look_before_unconditional(context: &Context, task: &Task, expect: &ExpectRemote) -> Result<(), Outcome> {
+    if !writes_are_unconditional(context) {
         return Ok(());
     }
     let found = head_patiently(context, &context.config.prefix.key(task.path())).await?;
@@ -386,6 +390,10 @@ async fn conclude(
     expected_etag: Option<String>,
 ) -> Result<Outcome, Outcome> {
     match written {
+        Ok(_) if writes_are_unconditional(context) => match finish_unresolved(context, entry).await {
+            outcome @ Outcome::Done { .. } => Ok(outcome),
+            outcome => Err(outcome),
+        },
         Ok(generation) => acknowledged(context, &entry, generation).await,
         Err(error) if error.kind == StoreErrorKind::Killed => Err(Outcome::Failed(Failure::Killed)),
         Err(error) => {
