@@ -55,7 +55,8 @@ fn main() -> ExitCode {
     };
     match result {
         Ok(code) => code,
-        Err(failure) => output.failure(failure).into(),
+        // As it stands in the arguments: what follows a command of a later release is not parsed.
+        Err(failure) => Output::of(wanted_format()).failure(failure).into(),
     }
 }
 
@@ -109,7 +110,7 @@ fn usage(error: &clap::Error) -> ExitCode {
     }
 }
 
-/// `--format` as it stands in arguments that can't be parsed as a whole.
+/// `--format` as it stands in the arguments, whether or not they can be parsed as a whole.
 fn wanted_format() -> Format {
     let arguments: Vec<String> = std::env::args_os().map(|argument| argument.to_string_lossy().into_owned()).collect();
     let value = arguments.iter().enumerate().find_map(|(index, argument)| match argument.strip_prefix("--format") {

@@ -31,7 +31,6 @@ struct Build {
     features: [&'static str; 3],
 }
 
-
 pub fn run(args: &VersionArgs, output: &Output) -> Result<ExitCode, Failure> {
     if args.short {
         output.print(VERSION)?;

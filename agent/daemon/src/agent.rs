@@ -24,7 +24,6 @@ use crate::chain::chain;
 use crate::made::Made;
 use crate::one_mirror::{Mirror, Seen};
 use crate::parts::Parts;
-use crate::ports::utc_ms;
 use crate::tell::trouble::Outside;
 use crate::{reload, tell, words};
 
@@ -390,7 +389,7 @@ impl Agent {
     pub async fn metrics_text(&self) -> String {
         for (mirror, state, seen) in self.look_at_all().await {
             let progress = match &seen {
-                Seen::Up { view, .. } => view.hydration_progress,
+                Seen::Up(view) => view.hydration_progress,
                 Seen::Down(_) | Seen::Silent => 0.0,
             };
             mirror.metrics.set(&tell::gauges(&state, progress));
@@ -436,7 +435,6 @@ fn about(mirror: &Mirror) -> tell::About {
         paused: mirror.is_paused(),
         watch: mirror.watching(),
         outside: Outside::of(&mirror.config),
-        now_ms: utc_ms(),
     }
 }
 

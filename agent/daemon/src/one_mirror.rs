@@ -12,7 +12,7 @@ use gosync_api::config::{MirrorConfig, StatePlace};
 use gosync_api::messages::WatchState;
 use gosync_api::words::{HaltReason, Phase};
 use gosync_engine::ports::{LocalTree, Ports, ReplicaState, StateChange, StateError};
-use gosync_engine::{Command, Ended, MirrorHandle, View};
+use gosync_engine::{Command, Ended, MirrorHandle, NOTE_PAUSED, View};
 use gosync_fs::{DiskTree, Lock};
 use gosync_metadata::SqliteState;
 use gosync_telemetry::MirrorMetrics;
@@ -39,8 +39,6 @@ const VIEW_WAIT: Duration = Duration::from_secs(5);
 const OPEN_WAIT: Duration = Duration::from_secs(30);
 const MARKER: &str = ".gosync/marker";
 const STATE_IN_VOLUME: &str = ".gosync/state.db";
-/// Of the engine: present while the mirror is paused.
-const NOTE_PAUSED: &str = "paused";
 
 pub struct Mirror {
     pub config: MirrorConfig,
@@ -57,8 +55,7 @@ pub struct Mirror {
 #[derive(Clone)]
 enum Standing {
     Down(Down),
-    /// Since when, UTC milliseconds.
-    Up(MirrorHandle, i64),
+    Up(MirrorHandle),
 }
 
 impl Standing {
@@ -89,11 +86,7 @@ pub enum Why {
 /// What a look at a mirror shows.
 pub enum Seen {
     Down(Down),
-    Up {
-        view: Box<View>,
-        /// When its engine began.
-        since_ms: i64,
-    },
+    Up(Box<View>),
     /// The engine doesn't answer.
     Silent,
 }
@@ -132,7 +125,7 @@ impl Mirror {
         let mut standing = self.standing.subscribe();
         let known = timeout(OPEN_WAIT, standing.wait_for(|standing| !standing.is_opening())).await;
         match &*known.ok()?.ok()? {
-            Standing::Up(handle, _) => Some(handle.clone()),
+            Standing::Up(handle) => Some(handle.clone()),
             Standing::Down(_) => None,
         }
     }
@@ -141,8 +134,8 @@ impl Mirror {
         let standing = self.standing.borrow().clone();
         match standing {
             Standing::Down(down) => Seen::Down(down),
-            Standing::Up(handle, since_ms) => match timeout(VIEW_WAIT, handle.ask(Command::View)).await {
-                Ok(Some(view)) => Seen::Up { view: Box::new(view), since_ms },
+            Standing::Up(handle) => match timeout(VIEW_WAIT, handle.ask(Command::View)).await {
+                Ok(Some(view)) => Seen::Up(Box::new(view)),
                 // It has just ended, and is opened again.
                 Ok(None) => Seen::Down(Down { phase: Phase::Waiting, why: None, since_ms: utc_ms() }),
                 Err(_) => Seen::Silent,
@@ -162,7 +155,7 @@ impl Mirror {
     pub async fn set_paused(&self, paused: bool) {
         *lock(&self.paused) = paused;
         let standing = self.standing.borrow().clone();
-        if let Standing::Up(handle, _) = standing {
+        if let Standing::Up(handle) = standing {
             let _ = if paused { handle.ask(Command::Pause).await } else { handle.ask(Command::Resume).await };
         }
     }
@@ -306,7 +299,7 @@ impl Mirror {
         // Watched first: then the first sweep is the only one at start.
         let watcher = Watcher::start(self.config.local_path.clone(), handle.clone(), Arc::clone(&self.watching)).await;
         self.parts.neighbours.put(self.name(), remote, handle.clone());
-        self.standing.send_replace(Standing::Up(handle.clone(), utc_ms()));
+        self.standing.send_replace(Standing::Up(handle.clone()));
         // A pause or an end that was asked for in between.
         if let Err(error) = self.note_pause(&*state).await {
             tracing::warn!(mirror = self.name(), error = chain(&error), "the pause can't be noted");

@@ -33,7 +33,6 @@ pub struct About {
     pub paused: bool,
     pub watch: WatchState,
     pub outside: Outside,
-    pub now_ms: i64,
 }
 
 pub fn mirror_state(about: About, seen: &Seen) -> MirrorState {
@@ -48,10 +47,7 @@ pub fn mirror_state(about: About, seen: &Seen) -> MirrorState {
     };
     match seen {
         Seen::Down(down) => from_down(down, &mut state),
-        Seen::Up { view, since_ms } => {
-            from_view(view, &about.outside, &mut state);
-            state.lag_seconds = lag_seconds(view, *since_ms, about.now_ms);
-        }
+        Seen::Up(view) => from_view(view, &about.outside, &mut state),
         Seen::Silent => state.errors.push(ErrorNow {
             class: words::INTERNAL.to_owned(),
             message: "the mirror's loop does not answer".to_owned(),
@@ -101,6 +97,9 @@ fn from_view(view: &View, outside: &Outside, state: &mut MirrorState) {
     state.hydrated = view.hydrated;
     state.halts = view.halts.iter().map(halt).collect();
     state.errors = errors(view, outside);
+    // In step, what is still to be looked at is what was just written.
+    let in_step = view.pending_files == 0 && view.phase == handle::Phase::Idle;
+    state.lag_seconds = if in_step { 0.0 } else { view.lag_ms as f64 / 1_000.0 };
     state.files = view.files;
     state.bytes = view.bytes;
     state.pending = Pending { files: view.pending_files, bytes: view.pending_bytes };
@@ -120,19 +119,6 @@ fn from_view(view: &View, outside: &Outside, state: &mut MirrorState) {
     state.watch.watching &= view.watch_healthy;
 }
 
-/// Age of the oldest change that is not through; 0 in step. What waits for its turn has no time of its own here: it is not
-/// older than the last moment in which nothing waited, or, at the first run, than the engine.
-fn lag_seconds(view: &View, since_ms: i64, now_ms: i64) -> f64 {
-    if view.pending_files == 0 && view.phase == handle::Phase::Idle {
-        return 0.0;
-    }
-    let waits_ms = match view.pending_files {
-        0 => 0,
-        _ => u64::try_from(now_ms - view.last_sync_ms.unwrap_or(since_ms)).unwrap_or(0),
-    };
-    waits_ms.max(view.lag_ms) as f64 / 1_000.0
-}
-
 fn halt(halt: &handle::HaltView) -> Halt {
     let reason = words::halt_reason(halt.reason);
     Halt {
@@ -142,7 +128,7 @@ fn halt(halt: &handle::HaltView) -> Halt {
         message: halt.message.clone(),
         counts: if halt.count > 0 { [("files".to_owned(), halt.count)].into() } else { Default::default() },
         answers: HaltAnswer::of(reason),
-        paths: Vec::new(),
+        paths: halt.paths.clone(),
     }
 }
 
@@ -292,14 +278,11 @@ mod tests {
             paused,
             watch: WatchState { watching: true, why_polling: None },
             outside: Outside { endpoint: "http://s3.home".into(), bucket: "b".into() },
-            now_ms: NOW_MS,
         }
     }
 
-    const NOW_MS: i64 = 100_000;
-
     fn up(view: View) -> Seen {
-        Seen::Up { view: Box::new(View { watch_healthy: true, ..view }), since_ms: 0 }
+        Seen::Up(Box::new(View { watch_healthy: true, ..view }))
     }
 
     fn trouble(class: &'static str, message: &str) -> ErrorView {
@@ -313,6 +296,7 @@ mod tests {
             message: "60 of 100".into(),
             count: 60,
             since_ms: 0,
+            paths: vec!["a".into(), "b".into()],
         }
     }
 
@@ -334,6 +318,7 @@ mod tests {
         let state = mirror_state(about(false), &up(View { halts: vec![halted()], ..View::default() }));
         assert_eq!(state.halts[0].counts["files"], 60);
         assert_eq!(state.halts[0].answers.len(), 2);
+        assert_eq!(state.halts[0].paths, ["a", "b"]);
     }
 
     #[test]
@@ -400,15 +385,11 @@ mod tests {
     }
 
     #[test]
-    fn what_waits_for_its_turn_lags_since_nothing_waited() {
+    fn the_lag_is_that_of_the_oldest_change_and_nothing_in_step() {
         let lag = |view: View| mirror_state(about(false), &up(view)).lag_seconds;
-        let idle = View { phase: handle::Phase::Idle, last_sync_ms: Some(40_000), lag_ms: 7_000, ..View::default() };
-        assert_eq!(lag(idle.clone()), 0.0, "in step");
-        let syncing = View { phase: handle::Phase::Syncing, ..idle };
-        assert_eq!(lag(syncing.clone()), 7.0, "hinted only");
-        let pending = View { pending_files: 2_000, ..syncing };
-        assert_eq!(lag(pending.clone()), 60.0);
-        assert_eq!(lag(View { last_sync_ms: None, ..pending.clone() }), 100.0, "the first run");
-        assert_eq!(lag(View { last_sync_ms: Some(NOW_MS + 5), ..pending }), 7.0, "a clock that was set back");
+        let idle = View { phase: handle::Phase::Idle, lag_ms: 7_000, ..View::default() };
+        assert_eq!(lag(idle.clone()), 0.0, "only second looks are left");
+        assert_eq!(lag(View { pending_files: 1, ..idle.clone() }), 7.0, "it failed, and waits for its next turn");
+        assert_eq!(lag(View { phase: handle::Phase::Syncing, ..idle }), 7.0);
     }
 }

@@ -117,6 +117,8 @@ pub struct HaltView {
     pub message: String,
     pub count: u64,
     pub since_ms: i64,
+    /// The first few of what waits for an answer.
+    pub paths: Vec<String>,
 }
 
 #[derive(Clone, Debug, PartialEq)]

@@ -23,4 +23,4 @@ mod walk;
 
 pub use config::{Limits, MirrorConfig};
 pub use handle::{Command, Hint, MirrorHandle, View};
-pub use mirror::{Ended, mirror};
+pub use mirror::{Ended, NOTE_PAUSED, mirror};

@@ -125,7 +125,10 @@ fn a_mirror_is_asked_for_with_an_absolute_folder() {
         "*.tmp,node_modules",
         "--no-bidirectional",
     ]);
-    assert_eq!(ran.stdout, "docs: /home/you/docs is kept in step with s3://bucket/docs\n");
+    assert_eq!(
+        ran.stdout,
+        "docs: /home/you/docs is kept in step with s3://bucket/docs\nthe folder was not there: made it\n"
+    );
     assert_eq!(asked(&agent).line, "POST /sync/mirror");
     assert_eq!(
         asked(&agent).body,

@@ -74,7 +74,7 @@ pub async fn deny(State(agent): Shared, body: Bytes) -> Reply<Answered> {
 async fn answer(agent: &Agent, request: &AnswerRequest, verb: Verb) -> Result<Answered, ErrorBody> {
     for mirror in agent.mirrors() {
         let seen = mirror.look().await;
-        let Seen::Up { view, .. } = &seen else {
+        let Seen::Up(view) = &seen else {
             let state = agent.mirror_state(&mirror).await;
             if let Some(halt) = state.halts.iter().find(|halt| halt.id == request.halt) {
                 let message = format!("the halt {} of {} can't be answered", halt.reason, mirror.name());

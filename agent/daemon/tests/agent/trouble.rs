@@ -122,7 +122,10 @@ async fn a_volume_that_is_not_mounted_at_start_halts_the_mirror_until_it_is() {
         until(stands, async || {
             let halt = agent.mirror("docs").await["halts"][0].clone();
             let said = halt["message"].as_str().unwrap_or_default();
-            hold(halt["reason"] == "root-missing" && said.contains(stands) && said.contains(note.to_str().unwrap()), said)
+            hold(
+                halt["reason"] == "root-missing" && said.contains(stands) && said.contains(note.to_str().unwrap()),
+                said,
+            )
         })
         .await;
         std::fs::write(rig.path("docs/other"), "of somebody else").unwrap();

@@ -9,6 +9,9 @@ use crate::handle::{Command, ErrorView, FlushReceipt, HaltView, Phase, View};
 use crate::ports::state::StateChange;
 use crate::sweep::Scope;
 
+/// Of paths that wait, so many are named.
+const PATHS_SHOWN: usize = 5;
+
 impl Core {
     pub(super) fn commanded(&mut self, command: Command) {
         match command {
@@ -136,13 +139,13 @@ impl Core {
     pub(super) fn pending(&self) -> (u64, u64) {
         let queued: u64 = self.queue.iter().map(task_bytes).sum();
         let files = self.queue.len() + self.running + self.deletes.len() + self.busy.len() + self.unresolved.len();
-        ((files + self.failing().count()) as u64, queued + self.running_bytes)
+        ((files + self.unfinished().count()) as u64, queued + self.running_bytes)
     }
 
     /// Paths that failed and wait for their next turn, and those that can't even be read.
-    fn failing(&self) -> impl Iterator<Item = &str> {
+    fn unfinished(&self) -> impl Iterator<Item = &str> {
         let waits = |path: &&RelPath| !self.in_hand.contains_key(*path) && !self.busy.contains_key(*path);
-        let failed = self.attempts.keys().filter(waits).map(RelPath::as_str);
+        let failed = self.failing.keys().filter(waits).map(RelPath::as_str);
         failed.chain(self.unreadable.iter().map(String::as_str))
     }
 
@@ -153,10 +156,19 @@ impl Core {
             .chain(self.deletes.paths())
             .chain(self.unresolved.values().map(|(entry, _)| &entry.path))
             .map(RelPath::as_str)
-            .chain(self.failing())
-            .take(5)
+            .chain(self.unfinished())
+            .take(PATHS_SHOWN)
             .map(str::to_owned)
             .collect()
+    }
+
+    /// When the change came that has waited longest, monotonic milliseconds.
+    fn oldest_ms(&self) -> Option<u64> {
+        let in_hand = self.in_hand.values().map(|held| held.since_ms);
+        let failing = self.failing.values().map(|failing| failing.since_ms);
+        let busy = self.busy.values().map(|busy| busy.since_ms);
+        let hinted = self.dirty.oldest_ms().filter(|first| *first <= self.now());
+        in_hand.chain(failing).chain(busy).chain(self.deletes.oldest_ms()).chain(hinted).min()
     }
 
     pub(super) fn view(&self) -> View {
@@ -191,6 +203,7 @@ impl Core {
                     message: row.message.clone(),
                     count: row.count,
                     since_ms: row.since_ms,
+                    paths: self.deletes.paths().take(PATHS_SHOWN).map(|path| path.as_str().to_owned()).collect(),
                 })
                 .collect(),
             errors: self
@@ -212,7 +225,7 @@ impl Core {
             problems: problems.chain(self.swept_problems.iter().cloned()).collect(),
             conflicts: self.totals.conflicts,
             last_sync_ms: self.last_sync_ms,
-            lag_ms: self.dirty.oldest_ms().map_or(0, |first| now.saturating_sub(first)),
+            lag_ms: self.oldest_ms().map_or(0, |first| now.saturating_sub(first)),
             watch_healthy: self.watch_healthy,
             conditions: identity.conditions,
             replica: identity.replica,

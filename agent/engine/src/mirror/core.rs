@@ -73,6 +73,19 @@ pub(super) struct Flush {
     pub(super) reply: futures_channel::oneshot::Sender<FlushReceipt>,
 }
 
+/// A path that a look or an operation has in hand.
+pub(super) struct InHand {
+    pub(super) since_ms: u64,
+    /// What was hinted meanwhile.
+    pub(super) again: Option<Dirty>,
+}
+
+/// A path that failed and is tried again.
+pub(super) struct Failing {
+    pub(super) since_ms: u64,
+    pub(super) attempts: u32,
+}
+
 pub(super) struct Busy {
     pub(super) since_ms: u64,
 }
@@ -86,8 +99,7 @@ pub struct Core {
     pub(super) ended: Option<Ended>,
 
     pub(super) dirty: DirtySet,
-    /// Paths that a look or an operation has in hand; what was hinted meanwhile.
-    pub(super) in_hand: HashMap<RelPath, Option<Dirty>>,
+    pub(super) in_hand: HashMap<RelPath, InHand>,
     pub(super) looks: usize,
     /// When the latest of them began, monotonic milliseconds.
     look_began_ms: u64,
@@ -106,8 +118,8 @@ pub struct Core {
     /// Overwrites that the running full sweep found: they wait for its end, which tells whether all has changed at once.
     pub(super) overwrites: Vec<Task>,
     pub(super) overwrites_approved: bool,
-    /// Failed looks and operations in a row, of paths that are not through yet.
-    pub(super) attempts: HashMap<RelPath, u32>,
+    /// Looks and operations that failed in a row, of paths that are not through yet.
+    pub(super) failing: HashMap<RelPath, Failing>,
     pub(super) busy: BTreeMap<RelPath, Busy>,
     pub(super) problems: BTreeMap<String, String>,
     /// Problems that the last complete sweep reported of names and folders.
@@ -187,7 +199,7 @@ impl Core {
             deletes_approved: false,
             overwrites: Vec::new(),
             overwrites_approved: false,
-            attempts: HashMap::new(),
+            failing: HashMap::new(),
             busy: BTreeMap::new(),
             problems: BTreeMap::new(),
             swept_problems: Vec::new(),
@@ -378,7 +390,9 @@ impl Core {
                 self.count_files();
             }
             if self.swept_once && self.failed_sweeps == 0 {
-                self.last_sync_ms = Some(self.context.utc_ms());
+                if self.pending().0 == 0 {
+                    self.last_sync_ms = Some(self.context.utc_ms());
+                }
                 if !self.hydrated {
                     self.hydrated = true;
                     let note = StateChange::PutNote(NOTE_HYDRATED.to_owned(), "yes".to_owned());
@@ -488,7 +502,7 @@ impl Core {
                         continue;
                     }
                 }
-                self.in_hand.insert(path.clone(), None);
+                self.pick_up(path.clone(), dirty.first_ms.min(now));
                 candidates.push(Candidate { head: dirty.head, rehash: dirty.rehash, ..Candidate::hinted(path) });
             }
             if !deep.is_empty() {

@@ -122,6 +122,12 @@ impl Deletes {
         (self.first_ms, self.last_ms) = (now_ms, now_ms);
     }
 
+    /// When the first of the held ones came.
+    #[must_use]
+    pub fn oldest_ms(&self) -> Option<u64> {
+        (!self.held.is_empty()).then_some(self.first_ms)
+    }
+
     /// When one was last held or released.
     #[must_use]
     pub fn changed_ms(&self) -> u64 {

@@ -75,7 +75,7 @@ impl Core {
         let noted = self.deletes.save();
         self.effects.push(Effect::Apply(noted));
         for task in tasks {
-            self.in_hand.insert(task.operation.path.clone(), None);
+            self.pick_up(task.operation.path.clone(), now);
             self.queue.push_back(task);
         }
     }

@@ -6,7 +6,7 @@ use gosync_plan::RelPath;
 use gosync_plan::decide::{Action, Problem};
 use gosync_plan::settle::{Difference, PlannedOperation, settle};
 
-use super::core::{Core, PROBLEM_RETRY_MS, is_overwrite};
+use super::core::{Core, Failing, InHand, PROBLEM_RETRY_MS, is_overwrite};
 use super::dirty::Dirty;
 use super::effect::Effect;
 use super::moves::Trace;
@@ -68,7 +68,7 @@ impl Core {
     pub(super) fn mark(&mut self, path: RelPath, dirty: Dirty) {
         self.deletes.release(&path, self.now());
         let quiet_max = self.context.config.limits.quiet_max_ms;
-        if let Some(again) = self.in_hand.get_mut(&path) {
+        if let Some(InHand { again, .. }) = self.in_hand.get_mut(&path) {
             *again = Some(match again {
                 Some(known) => Dirty {
                     due_ms: dirty.due_ms,
@@ -84,15 +84,30 @@ impl Core {
         self.dirty.add(path, dirty, quiet_max);
     }
 
+    pub(super) fn pick_up(&mut self, path: RelPath, since_ms: u64) {
+        self.in_hand.insert(path, InHand { since_ms, again: None });
+    }
+
     /// Nobody has the path in hand any more; what was hinted meanwhile comes due.
-    pub(super) fn let_go(&mut self, path: &RelPath) -> bool {
-        match self.in_hand.remove(path) {
-            Some(Some(again)) => {
-                self.mark(path.clone(), again);
-                true
-            }
-            _ => false,
+    pub(super) fn let_go(&mut self, path: &RelPath) {
+        if let Some(InHand { again: Some(again), .. }) = self.in_hand.remove(path) {
+            self.mark(path.clone(), again);
         }
+    }
+
+    /// Nobody has the path in hand any more, and it is not through: it is looked at again, with what was hinted meanwhile.
+    pub(super) fn put_off(&mut self, path: &RelPath, due_ms: u64) {
+        let hinted = self.in_hand.remove(path).and_then(|held| held.again);
+        let (rehash, deep) = hinted.map_or((false, false), |hinted| (hinted.rehash, hinted.deep));
+        self.mark(path.clone(), Dirty { rehash, deep, ..Dirty::at(due_ms) }.with_head());
+    }
+
+    /// How often in a row the path has failed by now.
+    pub(super) fn failed(&mut self, path: &RelPath) -> u32 {
+        let since_ms = self.in_hand.get(path).map_or_else(|| self.now(), |held| held.since_ms);
+        let failing = self.failing.entry(path.clone()).or_insert(Failing { since_ms, attempts: 0 });
+        failing.attempts += 1;
+        failing.attempts
     }
 
     pub(super) fn looked(&mut self, all: Vec<Looked>) {
@@ -125,7 +140,7 @@ impl Core {
 
     /// The path has no problem (any more).
     pub(super) fn calm(&mut self, path: &RelPath) {
-        self.attempts.remove(path);
+        self.failing.remove(path);
         self.busy.remove(path);
         self.problems.remove(path.as_str());
     }
@@ -163,7 +178,7 @@ impl Core {
             let unconditional = matches!(task.operation.action, Action::DeleteObject { .. })
                 && self.context.conditions().delete == Some(false);
             let not_before = if unconditional { now + self.context.config.limits.interval_ms } else { now };
-            let again = self.in_hand.remove(&path).flatten();
+            let again = self.in_hand.remove(&path).and_then(|held| held.again);
             self.deletes.hold(task, now, not_before, self.sweeps_begun);
             if let Some(again) = again {
                 self.mark(path, again);
@@ -193,7 +208,7 @@ impl Core {
         self.problem(path.as_str().to_owned(), message);
         let now = self.now();
         if matches!(problem, Problem::LocalLook { .. } | Problem::RemoteLook { .. }) {
-            *self.attempts.entry(path.clone()).or_default() += 1;
+            self.failed(path);
             self.mark(path.clone(), Dirty::at(now + PROBLEM_RETRY_MS));
         }
     }

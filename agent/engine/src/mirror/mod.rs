@@ -24,6 +24,7 @@ use futures_util::future::{BoxFuture, FutureExt as _};
 use futures_util::stream::{FuturesUnordered, StreamExt as _};
 
 pub(crate) use self::deletes::Executed;
+pub use self::effect::NOTE_PAUSED;
 
 use self::core::{Core, Step};
 use self::effect::{Effect, Event};

@@ -168,13 +168,12 @@ impl Core {
             Outcome::Busy => {
                 let since_ms = self.busy.get(&path).map_or(now, |busy| busy.since_ms);
                 self.busy.insert(path.clone(), Busy { since_ms });
-                self.in_hand.remove(&path);
                 let wait = ((now - since_ms) / 10).clamp(BUSY_RETRY_MS, BUSY_RETRY_MS_MAX);
-                self.mark(path, Dirty::at(now + wait).with_head());
+                self.put_off(&path, now + wait);
             }
             Outcome::InTheWay { file, local } => {
                 if !self.in_hand.contains_key(&file) {
-                    self.in_hand.insert(file.clone(), None);
+                    self.pick_up(file.clone(), now);
                     let action = Action::MoveAside { local };
                     self.queue.push_back(Task {
                         operation: PlannedOperation { path: file, action, moved: false },
@@ -188,9 +187,8 @@ impl Core {
             }
             Outcome::Problem(message) => {
                 self.problem(path.as_str().to_owned(), message);
-                self.in_hand.remove(&path);
-                *self.attempts.entry(path.clone()).or_default() += 1;
-                self.mark(path, Dirty::at(now + PROBLEM_RETRY_MS).with_head());
+                self.failed(&path);
+                self.put_off(&path, now + PROBLEM_RETRY_MS);
             }
             Outcome::Failed(failure) => {
                 self.trouble(&failure);
@@ -230,13 +228,11 @@ impl Core {
     /// Look at the path again, with a HEAD: at `due_ms`, or after a wait that grows with each failure.
     pub(super) fn retry(&mut self, path: &RelPath, due_ms: Option<u64>) {
         let now = self.now();
-        self.in_hand.remove(path);
-        let attempts = self.attempts.entry(path.clone()).or_default();
-        *attempts += 1;
-        let wait = (backoff_ms(*attempts) * 10).min(RETRY_MS_MAX);
+        let attempts = self.failed(path);
+        let wait = (backoff_ms(attempts) * 10).min(RETRY_MS_MAX);
         // What failed a few times at once is not as fresh as it seems.
-        let due_ms = due_ms.filter(|_| *attempts < 4).unwrap_or(now + wait);
-        self.mark(path.clone(), Dirty::at(due_ms).with_head());
+        let due_ms = due_ms.filter(|_| attempts < 4).unwrap_or(now + wait);
+        self.put_off(path, due_ms);
     }
 
     pub(super) fn resolved(&mut self, id: Nonce, path: RelPath, outcome: Outcome) {
@@ -262,8 +258,7 @@ impl Core {
         let waits = self.unresolved.values().any(|(entry, _)| entry.path == path)
             || self.resolving.values().any(|resolving| *resolving == path);
         if !waits {
-            self.in_hand.remove(&path);
-            self.mark(path, Dirty::at(now).with_head());
+            self.put_off(&path, now);
         }
     }
 

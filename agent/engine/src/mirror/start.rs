@@ -3,7 +3,7 @@
 use gosync_plan::HaltReason;
 
 use super::Ended;
-use super::core::{Core, Stage, is_of_the_root};
+use super::core::{Core, InHand, Stage, is_of_the_root};
 use super::dirty::Dirty;
 use super::effect::{Effect, Restarted};
 use crate::context::lock;
@@ -26,7 +26,9 @@ impl Core {
                 self.halt(reason, message, 0);
                 self.stage = Stage::Waiting { until_ms: now + self.root_retry_ms() };
             }
-            Ok(Root::Known | Root::New) => {
+            Ok(root @ (Root::Known | Root::New)) => {
+                // A first run has it all before it.
+                self.hydrated &= root == Root::Known;
                 self.end_trouble("local");
                 for reason in [
                     HaltReason::RootMissing,
@@ -73,7 +75,8 @@ impl Core {
             }
         }
         for entry in restarted.recovered.unresolved {
-            self.in_hand.insert(entry.path.clone(), Some(Dirty::at(now).with_head()));
+            let again = Some(Dirty::at(now).with_head());
+            self.in_hand.insert(entry.path.clone(), InHand { since_ms: now, again });
             self.unresolved.insert(entry.id, (entry, now));
         }
         self.displaced.clear();

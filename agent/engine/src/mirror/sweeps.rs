@@ -34,7 +34,7 @@ impl Core {
                 self.mark(path.clone(), Dirty::at(now).with_head());
                 continue;
             }
-            self.in_hand.insert(path.clone(), None);
+            self.pick_up(path.clone(), now);
             fresh.push(looked);
         }
         self.looked(fresh);

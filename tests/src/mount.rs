@@ -1,0 +1,34 @@
+//! File systems of a test's own; for root alone.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+/// Mounted for as long as this lives.
+pub struct Mount(PathBuf);
+
+impl Mount {
+    pub fn tmpfs(at: &Path) -> Self {
+        fs::create_dir_all(at).unwrap();
+        run(Command::new("mount").args(["-t", "tmpfs", "gosync-test"]).arg(at));
+        Self(at.to_owned())
+    }
+
+    /// A folder seen at another place: what is in it survives being unmounted there.
+    pub fn bind(from: &Path, at: &Path) -> Self {
+        run(Command::new("mount").arg("--bind").arg(from).arg(at));
+        Self(at.to_owned())
+    }
+}
+
+impl Drop for Mount {
+    fn drop(&mut self) {
+        // Lazily: an agent may still have it open.
+        run(Command::new("umount").arg("-l").arg(&self.0));
+    }
+}
+
+fn run(command: &mut Command) {
+    let output = command.output().unwrap();
+    assert!(output.status.success(), "{command:?}: {}", String::from_utf8_lossy(&output.stderr));
+}

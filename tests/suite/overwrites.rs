@@ -1,0 +1,139 @@
+//! Nearly all files changed at once: ransom, shifted times, a wrong mount. Nobody's content is written over before a person
+//! has said so.
+
+use gosync_tests::pair::{MIRROR, Pair, Tree, write};
+use gosync_tests::proxy::{Kind, Seen, Verdict};
+use gosync_tests::wait;
+
+/// Over the 20 below which no guard asks.
+const FILES: usize = 30;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn everything_changed_at_once_waits_for_an_answer() {
+    let (pair, mut agent, expected) = Pair::filled(FILES).await;
+    agent.stop().await;
+    for path in expected.keys() {
+        write(&pair.root.join(path), "encrypted, pay here");
+    }
+    agent.restart().await;
+    let halt = agent.halted(MIRROR, &["everything-changed"]).await;
+    assert_eq!(pair.remote().await, expected);
+    agent.ask(&["sync", "approve", &halt]);
+    let changed = pair.local();
+    pair.both_hold(&changed).await;
+    agent.in_step(MIRROR).await;
+}
+
+fn change_all(pair: &Pair, expected: &Tree) {
+    for path in expected.keys() {
+        write(&pair.root.join(path), "encrypted, pay here");
+    }
+}
+
+fn puts(pair: &Pair) -> usize {
+    pair.requests(|kind| kind == Kind::Put).len()
+}
+
+/// What a person read off is what they can answer, however long they took.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_halt_of_everything_changed_keeps_its_id_and_is_carried_over_exactly_once() {
+    let (pair, mut agent, expected) = Pair::filled(FILES).await;
+    agent.stop().await;
+    change_all(&pair, &expected);
+    pair.proxy.forget();
+    agent.restart().await;
+    let halt = agent.halted(MIRROR, &["everything-changed"]).await;
+    for restarted in [false, true] {
+        if restarted {
+            agent.kill();
+            agent.restart().await;
+        }
+        for _ in 0..2 {
+            pair.four_checks().await;
+            assert_eq!(agent.halted(MIRROR, &["everything-changed"]).await, halt);
+        }
+        // Another edit of a file that waits is no way around.
+        let edited = expected.keys().next().unwrap();
+        write(&pair.root.join(edited), format!("encrypted again, {restarted}"));
+        let created = format!("new-{restarted}");
+        write(&pair.root.join(&created), "goes up");
+        let key = format!("docs/{created}");
+        wait::until("a creation goes up", async || pair.bucket.head(&key).await.ok_or("absent")).await;
+        pair.four_checks().await;
+        let mut remote = pair.remote().await;
+        remote.retain(|path, _| !path.starts_with("new-"));
+        assert_eq!(remote, expected, "written over");
+    }
+    assert_eq!(agent.halted(MIRROR, &["everything-changed"]).await, halt);
+    assert_eq!(puts(&pair), 2, "the two creations");
+
+    agent.ask(&["sync", "approve", &halt]);
+    let changed = pair.local();
+    pair.both_hold(&changed).await;
+    agent.in_step(MIRROR).await;
+    pair.four_checks().await;
+    assert_eq!(puts(&pair), FILES + 2);
+    assert_eq!(agent.mirror(MIRROR)["status"], "active");
+    assert_eq!(agent.mirror(MIRROR)["conflicts"], 0);
+}
+
+/// How many there would have been is not known then, so they wait as well.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_full_look_that_breaks_off_lets_no_overwrite_through() {
+    // Several pages, so that the listing can break off late.
+    let pair = Pair::with_store(|options| options.page_size_max = 10).await;
+    pair.fill(FILES, 3);
+    let expected = pair.local();
+    let mut agent = pair.start().await;
+    agent.stop().await;
+    change_all(&pair, &expected);
+    pair.proxy.forget();
+    let is_late = |query: &str| query.contains("continuation-token") || query.contains("start-after");
+    pair.proxy.rule(move |seen| match seen.kind == Kind::List && is_late(&seen.query) {
+        true => Verdict::Answer(500),
+        false => Verdict::Pass,
+    });
+    agent.restart().await;
+    wait::until("several looks broke off", async || {
+        let begun = pair.proxy.seen().iter().filter(|seen| seen.kind == Kind::List && !is_late(&seen.query)).count();
+        wait::hold(begun >= 5, begun)
+    })
+    .await;
+    assert_eq!(puts(&pair), 0);
+    assert_eq!(pair.remote().await, expected);
+
+    pair.proxy.pass();
+    agent.halted(MIRROR, &["everything-changed"]).await;
+    pair.four_checks().await;
+    assert_eq!(puts(&pair), 0);
+    assert_eq!(pair.remote().await, expected);
+}
+
+/// The same from the other side: somebody wrote over the whole bucket, while nobody ran and while the agent watches.
+#[tokio::test(flavor = "multi_thread")]
+async fn everything_changed_in_the_bucket_at_once_waits_for_an_answer_too() {
+    for running in [false, true] {
+        let (pair, mut agent, expected) = Pair::filled(FILES).await;
+        if running {
+            // One check sees it all: those that would come in the midst of it fail.
+            let listing = |seen: &Seen| seen.kind == Kind::List;
+            pair.proxy.rule(move |seen| if listing(seen) { Verdict::Answer(500) } else { Verdict::Pass });
+            agent.in_error(MIRROR, "endpoint").await;
+        } else {
+            agent.stop().await;
+        }
+        let changed: Tree = expected.keys().map(|path| (path.clone(), "encrypted, pay here".into())).collect();
+        pair.put_all(&changed).await;
+        if running {
+            pair.proxy.pass();
+        } else {
+            agent.restart().await;
+        }
+        let halt = agent.halted(MIRROR, &["everything-changed"]).await;
+        pair.four_checks().await;
+        assert_eq!(pair.local(), expected, "written over; running: {running}");
+        agent.ask(&["sync", "approve", &halt]);
+        pair.both_hold(&changed).await;
+        agent.in_step(MIRROR).await;
+    }
+}

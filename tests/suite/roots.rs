@@ -1,0 +1,420 @@
+//! A root that can't be trusted: emptied, removed, moved, replaced, unmounted, or with a marker made by hand. Nothing is
+//! concluded from it, and nothing is written into what stands there instead.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::Path;
+
+use gosync_tests::agent::{Agent, note};
+use gosync_tests::mount::Mount;
+use gosync_tests::pair::{MIRROR, Pair, write};
+use gosync_tests::process::needs_root;
+use gosync_tests::proxy::{Kind, Seen, Verdict};
+use gosync_tests::wait;
+use serde_json::{Value, json};
+
+/// Over the 20 below which no guard asks.
+const FILES: usize = 30;
+/// So few that the guard against many deletes has no say.
+const FEW: usize = 5;
+const ROOT_HALTS: &[&str] = &["root-missing", "root-emptied", "root-replaced", "volume-changed"];
+
+fn move_all(from: &Path, to: &Path) {
+    fs::create_dir_all(to).unwrap();
+    for entry in fs::read_dir(from).unwrap() {
+        let entry = entry.unwrap();
+        fs::rename(entry.path(), to.join(entry.file_name())).unwrap();
+    }
+}
+
+fn empty(folder: &Path) {
+    for entry in fs::read_dir(folder).unwrap() {
+        let entry = entry.unwrap();
+        if entry.file_type().unwrap().is_dir() {
+            fs::remove_dir_all(entry.path()).unwrap();
+        } else {
+            fs::remove_file(entry.path()).unwrap();
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_emptied_root_deletes_nothing_and_goes_on_when_the_files_are_back() {
+    let (pair, agent, expected) = Pair::filled(FILES).await;
+    let aside = pair.home.path().join("aside");
+    move_all(&pair.root, &aside);
+    agent.halted(MIRROR, ROOT_HALTS).await;
+    let flush = agent.run(&["sync", "flush", MIRROR, "--wait"]);
+    assert_eq!(flush.status.code(), Some(7), "{flush:?}");
+    pair.bucket_keeps(&expected).await;
+
+    move_all(&aside, &pair.root);
+    agent.in_step(MIRROR).await;
+    pair.both_hold(&expected).await;
+    pair.bucket_keeps(&expected).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_root_emptied_while_nobody_looked_deletes_nothing() {
+    let (pair, mut agent, expected) = Pair::filled(FILES).await;
+    agent.stop().await;
+    empty(&pair.root);
+    agent.restart().await;
+    agent.halted(MIRROR, ROOT_HALTS).await;
+    pair.bucket_keeps(&expected).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn denying_that_a_root_was_emptied_on_purpose_downloads_all_of_it() {
+    let (pair, mut agent, expected) = Pair::filled(FILES).await;
+    agent.stop().await;
+    empty(&pair.root);
+    agent.restart().await;
+    let halt = agent.halted(MIRROR, &["root-emptied"]).await;
+    agent.ask(&["sync", "deny", &halt]);
+    agent.in_step(MIRROR).await;
+    pair.both_hold(&expected).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn approving_that_a_root_was_emptied_on_purpose_deletes_the_objects() {
+    let (pair, mut agent, _) = Pair::filled(FILES).await;
+    agent.stop().await;
+    empty(&pair.root);
+    agent.restart().await;
+    let halt = agent.halted(MIRROR, &["root-emptied"]).await;
+    agent.ask(&["sync", "approve", &halt]);
+    pair.both_hold(&BTreeMap::new()).await;
+    agent.in_step(MIRROR).await;
+}
+
+/// So few files that the guard against many deletes has no say: the missing marker alone has to do.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_small_root_emptied_with_its_marker_deletes_nothing() {
+    let (pair, agent, expected) = Pair::filled(5).await;
+    empty(&pair.root);
+    agent.halted(MIRROR, ROOT_HALTS).await;
+    pair.bucket_keeps(&expected).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_removed_root_deletes_nothing() {
+    let (pair, agent, expected) = Pair::filled(5).await;
+    fs::remove_dir_all(&pair.root).unwrap();
+    agent.halted(MIRROR, ROOT_HALTS).await;
+    pair.bucket_keeps(&expected).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_root_moved_away_deletes_nothing_and_goes_on_when_it_is_back() {
+    let (pair, agent, expected) = Pair::filled(FILES).await;
+    let aside = pair.home.path().join("aside");
+    fs::rename(&pair.root, &aside).unwrap();
+    agent.halted(MIRROR, ROOT_HALTS).await;
+    pair.bucket_keeps(&expected).await;
+
+    fs::rename(&aside, &pair.root).unwrap();
+    agent.in_step(MIRROR).await;
+    write(&pair.root.join("new"), "after");
+    let expected = pair.local();
+    pair.both_hold(&expected).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_root_replaced_by_another_folder_is_neither_read_nor_written() {
+    for running in [true, false] {
+        let (pair, mut agent, expected) = Pair::filled(FILES).await;
+        if !running {
+            agent.stop().await;
+        }
+        let aside = pair.home.path().join("aside");
+        fs::rename(&pair.root, &aside).unwrap();
+        write(&pair.root.join("foreign"), "not of this mirror");
+        if !running {
+            agent.restart().await;
+        }
+        agent.halted(MIRROR, ROOT_HALTS).await;
+        pair.bucket.put("docs/while-away", "later").await;
+        four_polls(&agent).await;
+        let found: Vec<String> = pair.local().into_keys().collect();
+        assert_eq!(found, ["foreign"], "written into the foreign folder");
+        assert!(!pair.remote().await.contains_key("foreign"), "the foreign folder went up");
+        pair.bucket_keeps(&expected).await;
+
+        fs::remove_dir_all(&pair.root).unwrap();
+        fs::rename(&aside, &pair.root).unwrap();
+        agent.in_step(MIRROR).await;
+        let mut expected = expected;
+        expected.insert("while-away".to_owned(), "later".into());
+        pair.both_hold(&expected).await;
+    }
+}
+
+/// Under a halt of the root nothing is listed, so turns are told by the halt standing through several answers.
+async fn four_polls(agent: &Agent) {
+    for _ in 0..4 {
+        agent.halted(MIRROR, ROOT_HALTS).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_replaced_root_that_is_approved_is_a_first_run_that_joins_both_sides() {
+    let (pair, mut agent, mut expected) = Pair::filled(FILES).await;
+    agent.stop().await;
+    fs::rename(&pair.root, pair.home.path().join("aside")).unwrap();
+    write(&pair.root.join("foreign"), "joins");
+    agent.restart().await;
+    let halt = agent.halted(MIRROR, &["root-replaced"]).await;
+    agent.ask(&["sync", "approve", &halt]);
+    agent.in_step(MIRROR).await;
+    expected.insert("foreign".to_owned(), "joins".into());
+    pair.both_hold(&expected).await;
+    assert_eq!(pair.deletes(), 0);
+}
+
+/// By hand: the same marker in an emptied root, or one with another id.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_marker_made_by_hand_in_an_emptied_root_deletes_nothing() {
+    for (same, running) in [(true, true), (true, false), (false, true), (false, false)] {
+        let (pair, mut agent, expected) = Pair::filled(FILES).await;
+        let marker = pair.root.join(".gosync/marker");
+        let mut text: Value = serde_json::from_slice(&fs::read(&marker).unwrap()).unwrap();
+        if !same {
+            text["uuid"] = json!("11111111111111111111111111111111");
+        }
+        if !running {
+            agent.stop().await;
+        }
+        empty(&pair.root);
+        write(&marker, text.to_string());
+        if !running {
+            agent.restart().await;
+        }
+        agent.halted(MIRROR, &[ROOT_HALTS, &["too-many-deletes"]].concat()).await;
+        four_polls_of_anything(&agent).await;
+        pair.bucket_keeps(&expected).await;
+    }
+}
+
+async fn four_polls_of_anything(agent: &Agent) {
+    for _ in 0..4 {
+        assert_eq!(agent.mirror(MIRROR)["status"], "halted");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_unmounted_root_deletes_nothing() {
+    if !needs_root("mounting a file system for the mirror's root") {
+        return;
+    }
+    for running in [true, false] {
+        let pair = Pair::new().await;
+        let mount = Mount::tmpfs(&pair.root);
+        pair.fill(FILES, 3);
+        let expected = pair.local();
+        let mut agent = pair.start().await;
+        pair.both_hold(&expected).await;
+        if !running {
+            agent.stop().await;
+        }
+        drop(mount);
+        if !running {
+            agent.restart().await;
+        }
+        agent.halted(MIRROR, ROOT_HALTS).await;
+        four_polls(&agent).await;
+        assert!(!pair.root.join(".gosync").exists(), "the empty mount point was made a root");
+        assert_eq!(pair.local(), BTreeMap::new(), "written below the mount point");
+        pair.bucket_keeps(&expected).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_root_that_is_mounted_later_goes_on_by_itself() {
+    if !needs_root("mounting a file system for the mirror's root") {
+        return;
+    }
+    let pair = Pair::new().await;
+    // The disk, here a folder that is bound to the root: it survives being unmounted.
+    let disk = pair.home.dir("disk");
+    let mount = Mount::bind(&disk, &pair.root);
+    pair.fill(FILES, 3);
+    let expected = pair.local();
+    let mut agent = pair.start().await;
+    pair.both_hold(&expected).await;
+    agent.stop().await;
+    drop(mount);
+    agent.restart().await;
+    agent.halted(MIRROR, ROOT_HALTS).await;
+    let _mount = Mount::bind(&disk, &pair.root);
+    agent.in_step(MIRROR).await;
+    pair.bucket_keeps(&expected).await;
+    pair.both_hold(&expected).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_mount_that_covers_or_leaves_a_folder_inside_the_root_deletes_nothing() {
+    if !needs_root("mounting a file system inside the mirror's root") {
+        return;
+    }
+    let (pair, mut agent, expected) = Pair::filled(FILES).await;
+    let covered = pair.root.join("d1");
+    let mount = Mount::tmpfs(&covered);
+    // With events for every file below: they were seen to go.
+    pair.four_checks().await;
+    pair.bucket_keeps(&expected).await;
+    agent.kill();
+    agent.restart().await;
+    agent.until(MIRROR, "the mount is reported", |mirror| note(mirror, "d1").is_some()).await;
+    pair.four_checks().await;
+    pair.bucket_keeps(&expected).await;
+    write(&covered.join("on-the-mount"), "stays where it is");
+    pair.four_checks().await;
+    assert!(!pair.remote().await.contains_key("d1/on-the-mount"));
+
+    drop(mount);
+    agent.kill();
+    agent.restart().await;
+    agent.in_step(MIRROR).await;
+    pair.bucket_keeps(&expected).await;
+    pair.both_hold(&expected).await;
+}
+
+/// No guard counts so few: that the marker is another one has to do, while the agent runs and at its start.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_marker_made_by_hand_in_a_small_emptied_root_deletes_nothing() {
+    // Of a mirror of somebody else's, with all that belongs to it.
+    let (other, mut its_agent, _) = Pair::filled(1).await;
+    its_agent.stop().await;
+    let copied = fs::read_to_string(other.root.join(".gosync/marker")).unwrap();
+    let by_hand = json!({"uuid": "1".repeat(32), "created": "", "mirror": "", "remote": ""}).to_string();
+    for marker in ["{}", "not JSON", &by_hand, &copied] {
+        for running in [true, false] {
+            let (pair, mut agent, expected) = Pair::filled(FEW).await;
+            if !running {
+                agent.stop().await;
+            }
+            empty(&pair.root);
+            write(&pair.root.join(".gosync/marker"), marker);
+            if !running {
+                agent.restart().await;
+            }
+            let halt = agent.halted(MIRROR, ROOT_HALTS).await;
+            pair.bucket_keeps(&expected).await;
+            // Whatever was about to be concluded: as a first run it is the bucket that fills the folder.
+            let state = agent.mirror(MIRROR);
+            let answer = if state["halts"][0]["reason"] == "root-emptied" { "deny" } else { "approve" };
+            agent.ask(&["sync", answer, &halt]);
+            agent.in_step(MIRROR).await;
+            pair.both_hold(&expected).await;
+            pair.bucket_keeps(&expected).await;
+        }
+    }
+}
+
+/// A tidy person removes what they don't know; the root stays the one that it was.
+#[tokio::test(flavor = "multi_thread")]
+async fn our_own_folders_removed_from_the_root_hold_up_nothing() {
+    let (pair, agent, mut expected) = Pair::filled(FEW).await;
+    for round in 0..3 {
+        for own in ["displaced", "tmp", "trash"] {
+            let folder = pair.root.join(".gosync").join(own);
+            if folder.exists() {
+                fs::remove_dir_all(folder).unwrap();
+            }
+        }
+        // A replacement, a new file, and a file for the trash.
+        let replaced = expected.keys().next().unwrap().clone();
+        expected.insert(replaced.clone(), format!("replaced {round}").into());
+        expected.insert(format!("new-{round}"), "new".into());
+        for path in [replaced, format!("new-{round}")] {
+            pair.bucket.put(&format!("docs/{path}"), expected[&path].clone()).await;
+        }
+        let (deleted, _) = expected.pop_last().unwrap();
+        pair.bucket.delete(&format!("docs/{deleted}")).await;
+        pair.both_hold(&expected).await;
+        agent.in_step(MIRROR).await;
+    }
+}
+
+/// The state lies on the volume itself, so nothing in it can say that the volume is missing.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_volume_with_its_state_that_is_not_mounted_at_the_start_is_missed_and_not_filled() {
+    if !needs_root("mounting a file system for the mirror's root") {
+        return;
+    }
+    let mut pair = Pair::new().await;
+    pair.config["syncs"][0]["state"] = json!("volume");
+    let disk = pair.home.path().join("disk");
+    let _disk = Mount::tmpfs(&disk);
+    let mount = Mount::bind(&disk, &pair.root);
+    pair.fill(FILES, 3);
+    let mut expected = pair.local();
+    let mut agent = pair.start().await;
+    pair.both_hold(&expected).await;
+    agent.stop().await;
+    drop(mount);
+
+    // Twice: the first start must not have made a root of it.
+    for _ in 0..2 {
+        agent.restart().await;
+        agent.halted(MIRROR, &["root-missing"]).await;
+        assert_eq!(agent.run(&["sync", "flush", MIRROR, "--wait"]).status.code(), Some(7));
+        agent.kill();
+    }
+    agent.restart().await;
+    agent.halted(MIRROR, &["root-missing"]).await;
+    pair.bucket.put("docs/while-away", "later").await;
+    four_polls(&agent).await;
+    assert_eq!(fs::read_dir(&pair.root).unwrap().count(), 0, "written into the bare mount point");
+    pair.bucket_keeps(&expected).await;
+
+    let _mount = Mount::bind(&disk, &pair.root);
+    agent.in_step(MIRROR).await;
+    expected.insert("while-away".to_owned(), "later".into());
+    pair.both_hold(&expected).await;
+    pair.bucket_keeps(&expected).await;
+}
+
+/// What was here of the old prefix says nothing of the new one.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_mirror_of_another_prefix_is_hydrated_only_when_that_is_through() {
+    let (mut pair, mut agent, mut expected) = Pair::filled(FEW).await;
+    let is_hydrated = |agent: &Agent| {
+        let told = agent.mirror(MIRROR)["hydrated"].as_bool().unwrap();
+        assert_eq!(agent.run(&["probe", "startup"]).status.success(), told);
+        told
+    };
+    assert!(is_hydrated(&agent));
+    agent.stop().await;
+
+    pair.bucket.put("other/theirs", "of the other prefix").await;
+    pair.config["syncs"][0]["s3_path"] = json!("/other");
+    let other = |seen: &Seen| seen.key.starts_with("other/theirs");
+    for unreachable in [true, false] {
+        // First nothing is answered, then all but the one content that is missing here.
+        pair.proxy.rule(move |seen| match unreachable || (seen.kind == Kind::Get && other(seen)) {
+            true => Verdict::Answer(503),
+            false => Verdict::Pass,
+        });
+        let asked = pair.proxy.seen().len();
+        let mut agent = Agent::start(pair.home.path(), &pair.config).await;
+        wait::until("the store was asked in vain", async || {
+            let seen = pair.proxy.seen().split_off(asked);
+            wait::hold(seen.iter().filter(|seen| seen.status == Some(503)).count() >= 3, seen.len())
+        })
+        .await;
+        assert!(!is_hydrated(&agent));
+        agent.stop().await;
+    }
+    pair.proxy.pass();
+    let agent = Agent::start(pair.home.path(), &pair.config).await;
+    agent.until(MIRROR, "hydrated", |mirror| mirror["hydrated"] == true).await;
+    assert!(is_hydrated(&agent));
+    assert_eq!(fs::read(pair.root.join("theirs")).unwrap(), b"of the other prefix");
+    // A union: the old prefix keeps what it had, and the new one gets it.
+    expected.insert("theirs".to_owned(), "of the other prefix".into());
+    agent.in_step(MIRROR).await;
+    assert_eq!(pair.bucket.contents("other/").await, expected);
+    assert_eq!(pair.bucket.keys("docs/").await.len(), FEW);
+}
