@@ -9,8 +9,17 @@ pub struct Mount(PathBuf);
 
 impl Mount {
     pub fn tmpfs(at: &Path) -> Self {
+        Self::mounted(at, &[])
+    }
+
+    /// One that is full at so many bytes.
+    pub fn tmpfs_of(at: &Path, bytes: usize) -> Self {
+        Self::mounted(at, &["-o", &format!("size={bytes}")])
+    }
+
+    fn mounted(at: &Path, options: &[&str]) -> Self {
         fs::create_dir_all(at).unwrap();
-        run(Command::new("mount").args(["-t", "tmpfs", "gosync-test"]).arg(at));
+        run(Command::new("mount").args(["-t", "tmpfs"]).args(options).arg("gosync-test").arg(at));
         Self(at.to_owned())
     }
 

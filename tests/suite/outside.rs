@@ -152,7 +152,8 @@ syncs:
         let found = told.lines().find(|told| told.contains(&format!("config.yaml:{line}:")) && told.contains(key));
         assert!(found.is_some_and(|told| told.contains("not yet")), "{key} in:\n{told}");
     }
-    assert_eq!(told.lines().count(), refused.len(), "{told}");
+    // And a line that says how many there are, and one that says what to do.
+    assert_eq!(told.lines().count(), refused.len() + 2, "{told}");
     assert_eq!(names(home.path()), ["config.yaml"], "something was begun");
 }
 

@@ -2,10 +2,15 @@
 //! concluded from it, and nothing is written into what stands there instead.
 
 use std::collections::BTreeMap;
+use std::ffi::OsStr;
 use std::fs;
 use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, SystemTime};
 
-use gosync_tests::agent::{Agent, note};
+use fuser::{Errno, FileAttr, FileHandle, FileType, Filesystem, INodeNo, ReplyAttr, ReplyEntry, Request};
+use gosync_tests::agent::{Agent, note, with_mirror};
 use gosync_tests::mount::Mount;
 use gosync_tests::pair::{MIRROR, Pair, write};
 use gosync_tests::process::needs_root;
@@ -417,4 +422,64 @@ async fn a_mirror_of_another_prefix_is_hydrated_only_when_that_is_through() {
     agent.in_step(MIRROR).await;
     assert_eq!(pair.bucket.contents("other/").await, expected);
     assert_eq!(pair.bucket.keys("docs/").await.len(), FEW);
+}
+
+/// A file system that somebody behind it could write to. It notes whether anybody did so on this side.
+struct Foreign(Arc<AtomicBool>);
+
+impl Filesystem for Foreign {
+    fn getattr(&self, _: &Request, ino: INodeNo, _: Option<FileHandle>, reply: ReplyAttr) {
+        let time = SystemTime::UNIX_EPOCH;
+        let root = FileAttr {
+            ino,
+            size: 0,
+            blocks: 0,
+            atime: time,
+            mtime: time,
+            ctime: time,
+            crtime: time,
+            kind: FileType::Directory,
+            perm: 0o755,
+            nlink: 2,
+            uid: 0,
+            gid: 0,
+            rdev: 0,
+            blksize: 512,
+            flags: 0,
+        };
+        reply.attr(&Duration::ZERO, &root);
+    }
+
+    fn mkdir(&self, _: &Request, _: INodeNo, _: &OsStr, _: u32, _: u32, reply: ReplyEntry) {
+        self.0.store(true, Ordering::Relaxed);
+        reply.error(Errno::EROFS);
+    }
+}
+
+/// FUSE stands for all of them: it doesn't tell whether there is a network behind it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_root_on_a_network_file_system_is_refused_and_nothing_is_written_there() {
+    if !needs_root("mounting a file system that counts as a network one for the mirror's root") {
+        return;
+    }
+    if !Path::new("/dev/fuse").exists() {
+        eprintln!("left out: there is no /dev/fuse here");
+        return;
+    }
+    let mut pair = Pair::new().await;
+    let local = pair.home.dir("local");
+    write(&local.join("note"), "goes up");
+    pair.config = with_mirror(pair.config.clone(), "local", &local, "/local");
+    let written = Arc::new(AtomicBool::new(false));
+    let _mount = fuser::spawn_mount(Foreign(Arc::clone(&written)), &pair.root, &fuser::Config::default()).unwrap();
+    let agent = Agent::start(pair.home.path(), &pair.config).await;
+    agent.in_error(MIRROR, "shared-volume-needs-postgres").await;
+    let message = agent.mirror(MIRROR)["errors"][0]["message"].as_str().unwrap().to_owned();
+    assert!(message.contains(pair.root.to_str().unwrap()) && message.contains("network"), "{message}");
+    // The other mirror goes on, and so does the trouble of this one.
+    agent.in_step("local").await;
+    assert_eq!(pair.bucket.get("local/note").await.as_deref(), Some(&b"goes up"[..]));
+    assert_eq!(agent.mirror(MIRROR)["status"], "error");
+    assert_eq!(pair.bucket.keys("docs/").await, [""; 0]);
+    assert!(!written.load(Ordering::Relaxed));
 }

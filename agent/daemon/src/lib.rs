@@ -75,8 +75,8 @@ fn try_run(options: &Options) -> Result<bool, StartError> {
         let asked = Arc::new(Notify::new());
         let mut signals = Signals::listen(AtHangup::Tell(Arc::clone(&asked))).map_err(StartError::Signals)?;
         let source = Source { path: options.config.clone(), data_dir: options.data_dir.clone(), level, asked };
-        let version = options.version.clone();
-        let setup = Setup { loaded, version, store_identity: None, screen: None, source: Some(source) };
+        let (version, commit) = (options.version.clone(), options.commit.clone());
+        let setup = Setup { loaded, version, commit, store_identity: None, screen: None, source: Some(source) };
         Ok(start::start(ground, setup).await?.until_the_end(&mut signals).await)
     });
     start::end(runtime);
@@ -104,6 +104,7 @@ fn try_run_dev(options: &DevOptions) -> Result<bool, StartError> {
         let setup = Setup {
             loaded,
             version: options.version.clone(),
+            commit: options.commit.clone(),
             store_identity: Some(dev::STORE_IDENTITY.to_owned()),
             screen: Some(screen),
             source: None,

@@ -79,6 +79,7 @@ impl Ground {
 pub struct Setup {
     pub loaded: Loaded,
     pub version: String,
+    pub commit: String,
     pub store_identity: Option<String>,
     pub screen: Option<Arc<Screen>>,
     /// To read the config again from; none where it was not read from files.
@@ -115,7 +116,7 @@ pub struct Running {
 /// Starts everything; what fails outside (stores, roots) is in the mirrors' states and no failure here.
 pub async fn start(ground: Ground, setup: Setup) -> Result<Running, StartError> {
     let config = setup.loaded.config;
-    let metrics = Arc::new(Metrics::new(&setup.version, option_env!("GOSYNC_COMMIT").unwrap_or("unknown")));
+    let metrics = Arc::new(Metrics::new(&setup.version, &setup.commit));
     let parts = Arc::new(Parts {
         device: device_name(&config.agent.device_name),
         version: setup.version,

@@ -84,7 +84,7 @@ impl Default for Limits {
             part_bytes: 5 * MIB,
             small_operations_max: 32,
             large_operations_max: 4,
-            parts_per_file_max: 8,
+            parts_per_file_max: 4,
             buffer_bytes_max: 16 * MIB,
             queue_max: 4_000,
             displaced_wait_ms: 10 * SECOND,

@@ -103,6 +103,7 @@ async fn a_free_port_serves_probes_metrics_and_counts_without_paths() {
     let (_, metrics) = agent.http("/metrics").await.unwrap();
     for line in [
         r#"gosync_transferred_files_total{mirror="docs",direction="upload"} 1"#,
+        r#"gosync_build_info{version="test",commit="c0ffee"} 1"#,
         r#"gosync_dependency_up{name="s3"} 1"#,
         r#"gosync_halted{mirror="docs",reason="root-missing"} 0"#,
         r#"gosync_hydration_progress_ratio{mirror="docs"} 1.0"#,

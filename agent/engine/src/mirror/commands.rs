@@ -1,6 +1,6 @@
 //! Commands from people and from the rest of the program, and what they see.
 
-use gosync_plan::RelPath;
+use gosync_plan::{HaltReason, RelPath};
 
 use super::Ended;
 use super::core::{Core, Flush, Stage, task_bytes};
@@ -162,6 +162,16 @@ impl Core {
             .collect()
     }
 
+    /// The first few paths that an answer to the halt sets free.
+    fn what_waits_for(&self, reason: HaltReason) -> Vec<String> {
+        match reason {
+            HaltReason::TooManyDeletes | HaltReason::RemoteEmptied => {
+                self.deletes.paths().take(PATHS_SHOWN).map(|path| path.as_str().to_owned()).collect()
+            }
+            _ => Vec::new(),
+        }
+    }
+
     /// When the change came that has waited longest, monotonic milliseconds.
     fn oldest_ms(&self) -> Option<u64> {
         let in_hand = self.in_hand.values().map(|held| held.since_ms);
@@ -203,7 +213,7 @@ impl Core {
                     message: row.message.clone(),
                     count: row.count,
                     since_ms: row.since_ms,
-                    paths: self.deletes.paths().take(PATHS_SHOWN).map(|path| path.as_str().to_owned()).collect(),
+                    paths: self.what_waits_for(row.reason),
                 })
                 .collect(),
             errors: self

@@ -169,6 +169,8 @@ pub struct Core {
     pub(super) trash: (u64, u64),
     /// What a download lacked room for, bytes; 0: there is room.
     pub(super) room_for_bytes: u64,
+    /// A person said so. What may still be written to waits until it is at rest.
+    pub(super) young_trash_may_go: bool,
     pub(super) conflict_copies: u64,
     pub(super) totals: Totals,
 }
@@ -236,6 +238,7 @@ impl Core {
             counted_ms: 0,
             trash: (0, 0),
             room_for_bytes: 0,
+            young_trash_may_go: false,
             conflict_copies: 0,
             totals: Totals::default(),
         }
@@ -382,7 +385,7 @@ impl Core {
         self.settle_some();
         if self.next_eviction_ms <= now {
             self.next_eviction_ms = now + TRASH_EVICTION_MS;
-            self.evict_trash(false);
+            self.evict_trash();
             self.effects.push(Effect::FindStaleUploads);
         }
         if self.is_idle() {

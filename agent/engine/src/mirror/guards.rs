@@ -107,16 +107,17 @@ impl Core {
         let begins = self.room_for_bytes == 0;
         self.room_for_bytes = self.room_for_bytes.max(bytes.max(1));
         if begins {
-            self.evict_trash(false);
+            self.evict_trash();
         }
     }
 
-    pub(super) fn evict_trash(&mut self, young: bool) {
+    pub(super) fn evict_trash(&mut self) {
         let spared = self.displaced.iter().filter_map(|(entry, _)| match &entry.kind {
             JournalKind::Trash { to, .. } => Some(to.clone()),
             _ => None,
         });
-        let wanted = Eviction { room_for_bytes: self.room_for_bytes, young, spared: spared.collect() };
+        let wanted =
+            Eviction { room_for_bytes: self.room_for_bytes, young: self.young_trash_may_go, spared: spared.collect() };
         self.effects.push(Effect::EvictTrash(wanted));
     }
 
@@ -124,6 +125,7 @@ impl Core {
         self.trash = (evicted.files, evicted.bytes);
         if evicted.has_room || evicted.files == 0 {
             self.room_for_bytes = 0;
+            self.young_trash_may_go = false;
             self.end_halt(HaltReason::TrashFull);
             return;
         }
@@ -201,7 +203,8 @@ impl Core {
                 Ok(format!("{} changes will be carried over", row.count))
             }
             (HaltReason::TrashFull, true) => {
-                self.evict_trash(true);
+                self.young_trash_may_go = true;
+                self.evict_trash();
                 Ok("the oldest files in the trash make room".to_owned())
             }
             (HaltReason::RootEmptied, true) => {

@@ -86,7 +86,7 @@ impl Core {
         for row in restarted.recovered.stale_uploads {
             self.effects.push(Effect::AbortUpload(row));
         }
-        self.evict_trash(false);
+        self.evict_trash();
         self.want_sweep(Scope::Full);
     }
 
