@@ -68,10 +68,10 @@ async fn many_keys_are_taken_over_by_listing_alone_and_equal_files_are_adopted_w
     let agent = Agent::start(pair.home.path(), &pair.config).await;
     wait::until_within(LONG, "all files are adopted", async || {
         let mirror = agent.mirror(MIRROR);
-        wait::hold(mirror["files"] == KEYS && mirror["phase"] == "idle", mirror)
+        let idle = mirror["phase"] == "idle" && mirror["status"] == "active";
+        wait::hold(mirror["files"] == KEYS && idle, mirror)
     })
     .await;
-    agent.in_step(MIRROR).await;
     assert_eq!(pair.transfers(), [""; 0]);
     let peak = peak_bytes(agent.process().id());
     assert!(peak < ADOPTION_BYTES_MAX, "{} MiB at the peak of the adoption", peak >> 20);

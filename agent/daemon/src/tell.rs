@@ -218,6 +218,7 @@ pub fn receipt(mirror: &str, device: &str, from: &FlushReceipt) -> Receipt {
             first: from.pending_first.clone(),
         },
         tree: (!from.tree.is_empty()).then(|| from.tree.clone()),
+        reason: (!from.reason.is_empty()).then(|| from.reason.clone()),
         started: timestamp(from.started_ms),
         finished: timestamp(from.finished_ms),
     }
@@ -235,6 +236,7 @@ pub fn draft_receipt(device: &str, state: &MirrorState, started: Timestamp) -> R
         bytes: state.bytes,
         pending: ReceiptPending { files: state.pending.files, bytes: state.pending.bytes, first: Vec::new() },
         tree: None,
+        reason: None,
         started: Some(started),
         finished: None,
     }

@@ -68,7 +68,7 @@ pub async fn durable(context: &Context, targets: Vec<Target>) -> Result<Result<(
     }
     let result = context.local(move |tree| sync(tree, &all)).await?;
     for sender in answers {
-        let _ = sender.send(Turn::Done(result.as_ref().map(|()| ()).map_err(|error| error.kind)));
+        let _ = sender.send(Turn::Done(result.as_ref().copied().map_err(|error| error.kind)));
     }
     hand_over(context);
     Ok(result)
@@ -104,6 +104,7 @@ fn sync(tree: &dyn LocalTree, targets: &[Target]) -> Result<(), TreeError> {
                         | TreeErrorKind::NotAFolder
                         | TreeErrorKind::IsAFolder
                         | TreeErrorKind::Unsupported
+                        | TreeErrorKind::Escapes
                 ) => {}
             result => result?,
         }

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use futures_util::StreamExt as _;
 use futures_util::stream;
 use gosync_plan::decide::{Action, Decision, ExpectRemote, Need, Problem, decide};
+use gosync_plan::facts::Special;
 use gosync_plan::settle::{Difference, Outcome};
 use gosync_plan::{Ancestor, Digests, LocalEntry, LocalFile, RelPath, RemoteEntry, RemoteObject};
 
@@ -329,6 +330,8 @@ pub fn stat_entry(tree: &dyn LocalTree, path: &RelPath) -> LocalEntry {
                 Err(message) => LocalEntry::Unknown(message),
             }
         }
+        // A symlink stands where a folder would have to: that lasts, and is no failed look.
+        Err(error) if error.kind == TreeErrorKind::Escapes => LocalEntry::Special(Special::Symlink),
         Err(error) => LocalEntry::Unknown(describe(&error)),
     }
 }

@@ -246,7 +246,7 @@ impl Feed {
 
     /// The row of the folder that holds `key`, made where it is missing.
     fn parent(&mut self, store: i64, key: &str, client: &str) -> Option<i64> {
-        let end = key.trim_end_matches(|c| c == '/').rfind('/').filter(|_| !key.is_empty())?;
+        let end = key.trim_end_matches('/').rfind('/').filter(|_| !key.is_empty())?;
         let folder = &key[..=end];
         if let Some(row) = self.file_by_key(store, folder) {
             return Some(row.id);

@@ -48,12 +48,15 @@ struct Content {
     marked_open: bool,
 }
 
+/// What stood at a path before and after.
+type Change = (Option<ContentId>, Option<ContentId>);
+
 pub struct Ledger {
     prefix: Prefix,
     /// Only ever looked up.
     ids: HashMap<Vec<u8>, ContentId>,
     contents: Vec<Content>,
-    steps: BTreeMap<String, Vec<(Option<ContentId>, Option<ContentId>)>>,
+    steps: BTreeMap<String, Vec<Change>>,
     /// `false`: somebody who had it replaced or deleted it there.
     owed: BTreeMap<(ContentId, String), bool>,
     written: u32,

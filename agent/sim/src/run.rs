@@ -51,7 +51,7 @@ pub fn simulate(options: &Options) -> Outcome {
 pub(crate) fn simulate_with(options: &Options, start: &dyn Fn(MirrorConfig, Ports) -> Mirror) -> Outcome {
     let world = Arc::new(Mutex::new(World::new(options)));
     let mut run = Run { agents: (0..options.agents).map(|_| None).collect(), world, start };
-    run.to_the_end();
+    run.run_to_the_end();
     let Run { agents, world, .. } = run;
     drop(agents);
     let left = lock(&world).take_events();
@@ -89,7 +89,7 @@ struct Run<'a> {
 }
 
 impl Run<'_> {
-    fn to_the_end(&mut self) {
+    fn run_to_the_end(&mut self) {
         {
             let mut world = lock(&self.world);
             let profile = world.profile.clone();

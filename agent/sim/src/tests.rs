@@ -118,9 +118,9 @@ fn a_store_through_a_mapping_moves_no_time() {
     drop(tree.create("a", 0o644).unwrap());
     let before = tree.stat("a").unwrap();
     let ino = usize::try_from(before.fingerprint.inode).unwrap();
-    let _ = tree.0.lock().user_acts(0, |world| world.replicas[0].disk.write(ino, 0, b"one"));
+    tree.0.lock().user_acts(0, |world| world.replicas[0].disk.write(ino, 0, b"one"));
     let written = tree.stat("a").unwrap();
-    let _ = tree.0.lock().user_acts(0, |world| world.replicas[0].disk.store(ino, 0, b"two"));
+    tree.0.lock().user_acts(0, |world| world.replicas[0].disk.store(ino, 0, b"two"));
     assert_eq!(tree.stat("a").unwrap(), written);
     assert_ne!(before, written);
 }

@@ -161,7 +161,7 @@ impl LocalTree for SimTree {
 
     fn open(&self, path: &str) -> Result<Box<dyn TreeFile>, TreeError> {
         let ino = self.0.look("open", path, |disk| disk.open(path))?;
-        Ok(SimFile::new(&self.0, path, ino, false))
+        Ok(SimFile::opened(&self.0, path, ino, false))
     }
 
     fn create(&self, path: &str, mode: u32) -> Result<Box<dyn TreeFile>, TreeError> {
@@ -177,7 +177,7 @@ impl LocalTree for SimTree {
             inode.leasable = leasable;
             Ok(ino)
         })?;
-        Ok(SimFile::new(port, path, ino, true))
+        Ok(SimFile::opened(port, path, ino, true))
     }
 
     fn make_folder(&self, path: &str) -> Result<(), TreeError> {
@@ -282,7 +282,7 @@ struct SimFile {
 }
 
 impl SimFile {
-    fn new(port: &Port, path: &str, ino: Ino, writing: bool) -> Box<dyn TreeFile> {
+    fn opened(port: &Port, path: &str, ino: Ino, writing: bool) -> Box<dyn TreeFile> {
         let mut world = port.lock();
         world.replicas[port.replica].disk.inode_mut(ino).agent_writers += u32::from(writing);
         drop(world);

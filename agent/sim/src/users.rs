@@ -522,7 +522,7 @@ impl World {
     /// The end of all work: programs close, what can't be read or synced is made so.
     pub fn users_go_home(&mut self, replica: usize) {
         while !self.replicas[replica].writers.is_empty() {
-            while self.replicas[replica].writers[0].chunks.len() > 0 {
+            while !self.replicas[replica].writers[0].chunks.is_empty() {
                 self.write_on(replica, 0);
             }
             self.close_writer(replica, 0);

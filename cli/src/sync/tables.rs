@@ -119,6 +119,9 @@ fn receipt(receipt: &Receipt) -> String {
             line("", &clean(path));
         }
     }
+    if let Some(reason) = &receipt.reason {
+        line("because", &clean(reason));
+    }
     if let Some(cursor) = &receipt.cursor {
         line("cursor", &clean(cursor));
     }

@@ -43,6 +43,7 @@ fn receipt(flushed: bool) -> Receipt {
         bytes: 4096,
         pending,
         tree: Some("blake3:77".into()),
+        reason: None,
         started: "2026-11-22T12:00:00Z".parse().ok(),
         finished: "2026-11-22T12:00:03Z".parse().ok(),
     }

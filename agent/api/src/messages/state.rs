@@ -414,6 +414,9 @@ pub struct Receipt {
     /// Hash over every path with its content's hash or ETag: equal trees, equal hashes.
     #[serde(default)]
     pub tree: Option<String>,
+    /// Why not everything was flushed, cut to [`Receipt::REASON_CHARS_MAX`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
     /// When the flush started.
     #[serde(default)]
     pub started: Option<Timestamp>,
@@ -439,10 +442,13 @@ impl Receipt {
     pub const BYTES_MAX: usize = 4096;
     /// Most paths that a receipt names.
     pub const PATHS_MAX: usize = 5;
+    /// Most characters of a reason.
+    pub const REASON_CHARS_MAX: usize = 300;
 
     /// Drops paths from the end until the receipt fits.
     pub fn fit(mut self) -> Self {
         self.pending.first.truncate(Self::PATHS_MAX);
+        self.reason = self.reason.map(|reason| reason.chars().take(Self::REASON_CHARS_MAX).collect());
         while !self.pending.first.is_empty() && serde_json::to_vec(&self).is_ok_and(|json| json.len() > Self::BYTES_MAX)
         {
             self.pending.first.pop();
@@ -478,6 +484,7 @@ mod tests {
             bytes: 2,
             pending: ReceiptPending { files: 9, bytes: 9, first: vec!["x".repeat(1024); 9] },
             tree: None,
+            reason: None,
             started: None,
             finished: None,
         }

@@ -115,7 +115,7 @@ pub struct Core {
     pub(super) deletes_done_before: u64,
     /// Deletes that a person approved for the coming sweep.
     pub(super) deletes_approved: bool,
-    /// Overwrites that the running full sweep found: they wait for its end, which tells whether all has changed at once.
+    /// Overwrites that the running sweep found: they wait for its end, which tells whether all has changed at once.
     pub(super) overwrites: Vec<Task>,
     pub(super) overwrites_approved: bool,
     /// Looks and operations that failed in a row, of paths that are not through yet.
@@ -284,7 +284,7 @@ impl Core {
             Event::Looked(looked) => {
                 self.looks -= 1;
                 self.trial_ended();
-                self.looked(looked);
+                self.looked(looked, None);
             }
             Event::Expanded { paths, unreadable } => {
                 self.looks -= 1;

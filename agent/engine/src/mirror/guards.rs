@@ -81,7 +81,7 @@ impl Core {
     }
 
     /// Nearly everything changed at once on one side (ransom, shifted time stamps, a wrong mount): a person has to say so.
-    pub(super) fn judge_overwrites(&mut self, overwrites: Vec<Task>, ancestors: u64) {
+    pub(super) fn judge_overwrites(&mut self, overwrites: Vec<Task>, ancestors: u64, scope: Scope) {
         let is_upload = |task: &Task| matches!(task.operation.action, Action::Upload { .. });
         let up = overwrites.iter().filter(|task| is_upload(task)).count() as u64;
         let most = up.max(overwrites.len() as u64 - up);
@@ -97,8 +97,10 @@ impl Core {
             }
             return;
         }
-        self.overwrites_approved = false;
-        self.end_halt(HaltReason::EverythingChanged);
+        if scope == Scope::Full {
+            // A remote check doesn't see all that was approved.
+            self.overwrites_approved = false;
+        }
         self.queue.extend(overwrites);
     }
 

@@ -110,7 +110,8 @@ impl Core {
         failing.attempts
     }
 
-    pub(super) fn looked(&mut self, all: Vec<Looked>) {
+    /// `sweep`: the one that they were found by.
+    pub(super) fn looked(&mut self, all: Vec<Looked>, sweep: Option<Scope>) {
         let mut differences = Vec::new();
         for looked in all {
             match looked {
@@ -135,7 +136,7 @@ impl Core {
                 Looked::Differs(difference) => differences.push(*difference),
             }
         }
-        self.plan(differences);
+        self.plan(differences, sweep);
     }
 
     /// The path has no problem (any more).
@@ -145,7 +146,7 @@ impl Core {
         self.problems.remove(path.as_str());
     }
 
-    pub(super) fn plan(&mut self, differences: Vec<Difference>) {
+    pub(super) fn plan(&mut self, differences: Vec<Difference>, sweep: Option<Scope>) {
         if differences.is_empty() {
             return;
         }
@@ -158,11 +159,11 @@ impl Core {
         }
         for operation in plan.operations {
             let Some(difference) = known.remove(&operation.path) else { continue };
-            self.plan_operation(operation, difference);
+            self.plan_operation(operation, difference, sweep.is_some());
         }
     }
 
-    pub(super) fn plan_operation(&mut self, operation: PlannedOperation, difference: Difference) {
+    pub(super) fn plan_operation(&mut self, operation: PlannedOperation, difference: Difference, by_sweep: bool) {
         let now = self.now();
         let path = operation.path.clone();
         let read_open = self
@@ -191,7 +192,7 @@ impl Core {
         {
             self.deletes.is_moved(&old);
         }
-        if self.sweeping == Some(Scope::Full) && is_overwrite(&task.operation.action) {
+        if by_sweep && is_overwrite(&task.operation.action) {
             self.overwrites.push(task);
         } else {
             self.queue.push_back(task);

@@ -37,7 +37,7 @@ impl Core {
             self.pick_up(path.clone(), now);
             fresh.push(looked);
         }
-        self.looked(fresh);
+        self.looked(fresh, self.sweeping);
         for path in found.lazy {
             self.mark(path, Dirty { rehash: false, ..Dirty::at(now + RACY_MS.unsigned_abs()) });
         }
@@ -76,9 +76,7 @@ impl Core {
         for path in self.deletes.not_found_by(self.sweeps_begun, scope) {
             self.mark(path, Dirty::at(now).with_head());
         }
-        if scope == Scope::Full {
-            self.judge_overwrites(overwrites, swept.ancestors);
-        }
+        self.judge_overwrites(overwrites, swept.ancestors, scope);
         self.store_answers();
         self.next_remote_ms = now + interval;
         let min = self.context.config.deletes.min;

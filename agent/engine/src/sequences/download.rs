@@ -182,7 +182,7 @@ pub async fn conflict(
 /// Asked again right before the act; here it saves fetching an object, each time anew, for a file that is held open.
 async fn may_be_replaced(context: &Context, path: &RelPath, planned: Fingerprint) -> Result<(), Outcome> {
     let path = path.as_str().to_owned();
-    let rests = context
+    context
         .local(move |tree| -> Result<Result<(), Outcome>, TreeError> {
             let file = tree.open(&path)?;
             let lease = file.lease();
@@ -193,8 +193,7 @@ async fn may_be_replaced(context: &Context, path: &RelPath, planned: Fingerprint
                 Lease::Granted | Lease::Unavailable => Ok(()),
             })
         })
-        .await??;
-    rests
+        .await??
 }
 
 /// How the mode of a placed file comes about; the temp file gets it at once.
