@@ -105,6 +105,7 @@ fn sync(tree: &dyn LocalTree, targets: &[Target]) -> Result<(), TreeError> {
                         | TreeErrorKind::IsAFolder
                         | TreeErrorKind::Unsupported
                         | TreeErrorKind::Escapes
+                        | TreeErrorKind::OtherMount
                 ) => {}
             result => result?,
         }

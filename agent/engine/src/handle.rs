@@ -147,6 +147,14 @@ pub struct Conditions {
     pub copy: Option<bool>,
 }
 
+impl Conditions {
+    /// The store is known not to honour conditions on some writes.
+    #[must_use]
+    pub fn writes_are_unconditional(self) -> bool {
+        self.put == Some(false) || self.multipart == Some(false)
+    }
+}
+
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ConflictCopy {
     pub path: RelPath,

@@ -63,7 +63,7 @@ pub struct Swept {
     pub conflict_copies: u64,
     /// Names and folders that were left alone: as shown, and why.
     pub problems: Vec<(String, String)>,
-    /// Those of them that could not be read, so that nothing is known of what is in them.
+    /// Those of them that could not be read but might be, so that nothing is known of what is in them.
     pub unreadable: Vec<String>,
 }
 
@@ -74,6 +74,9 @@ struct Batch<T> {
     items: Vec<T>,
     read_at: u64,
 }
+
+/// Of every fresh ext file system, and its root user's alone.
+const LOST_AND_FOUND: &str = "lost+found/";
 
 type Producer<T> = mpsc::Sender<Result<Batch<T>, Failure>>;
 
@@ -339,9 +342,11 @@ impl Merge {
                 Item::Odd(name, problem) => (name.clone(), problem.to_string()),
                 Item::Unreadable(folder, error) => (folder.clone(), describe(error)),
             };
-            if let Some(Item::Unreadable(folder, _)) = &self.walk.head {
+            if let Some(Item::Unreadable(folder, error)) = &self.walk.head {
                 self.unreadable.push_back(folder.clone());
-                if self.swept.unreadable.len() < ODD_NAMES_MAX {
+                // Another mount, and what a fresh file system brings, are nobody's to mend.
+                let lasting = error.kind == TreeErrorKind::OtherMount || folder == LOST_AND_FOUND;
+                if !lasting && self.swept.unreadable.len() < ODD_NAMES_MAX {
                     self.swept.unreadable.push(folder.clone());
                 }
             }

@@ -84,6 +84,8 @@ pub(super) struct InHand {
 pub(super) struct Failing {
     pub(super) since_ms: u64,
     pub(super) attempts: u32,
+    /// It won't get better by itself soon.
+    pub(super) is_lasting: bool,
 }
 
 pub(super) struct Busy {
@@ -169,6 +171,7 @@ pub struct Core {
     pub(super) trash: (u64, u64),
     /// What a download lacked room for, bytes; 0: there is room.
     pub(super) room_for_bytes: u64,
+    pub(super) lacked_room_ms: u64,
     /// A person said so. What may still be written to waits until it is at rest.
     pub(super) young_trash_may_go: bool,
     pub(super) conflict_copies: u64,
@@ -238,6 +241,7 @@ impl Core {
             counted_ms: 0,
             trash: (0, 0),
             room_for_bytes: 0,
+            lacked_room_ms: 0,
             young_trash_may_go: false,
             conflict_copies: 0,
             totals: Totals::default(),
@@ -396,7 +400,7 @@ impl Core {
                 if self.pending().0 == 0 {
                     self.last_sync_ms = Some(self.context.utc_ms());
                 }
-                if !self.hydrated {
+                if !self.hydrated && self.failing.values().all(|failing| failing.is_lasting) {
                     self.hydrated = true;
                     let note = StateChange::PutNote(NOTE_HYDRATED.to_owned(), "yes".to_owned());
                     self.effects.push(Effect::Apply(vec![note]));
@@ -478,10 +482,12 @@ impl Core {
     pub(super) fn begin_looks(&mut self) {
         let now = self.now();
         while self.looks < LOOKS_MAX && self.queue.len() < self.context.config.limits.queue_max {
-            if self.dirty.next_due_ms().is_none_or(|due| due > now) || (self.outage.is_some() && !self.may_try()) {
+            let gathers =
+                self.looks > 0 && now < self.look_began_ms + GATHER_MS && !self.dirty.are_due(now, BATCH_PATHS);
+            if gathers || self.dirty.next_due_ms().is_none_or(|due| due > now) {
                 return;
             }
-            if self.looks > 0 && now < self.look_began_ms + GATHER_MS && !self.dirty.are_due(now, BATCH_PATHS) {
+            if self.outage.is_some() && !self.may_try() {
                 return;
             }
             self.look_began_ms = now;
@@ -508,12 +514,12 @@ impl Core {
                 self.pick_up(path.clone(), dirty.first_ms.min(now));
                 candidates.push(Candidate { head: dirty.head, rehash: dirty.rehash, ..Candidate::hinted(path) });
             }
+            if candidates.is_empty() {
+                // Nothing asks the store: the trial is still to be made.
+                self.trial_ended();
+            }
             if !deep.is_empty() {
                 self.looks += 1;
-                if candidates.is_empty() {
-                    // Nothing asks the store: the trial is still to be made.
-                    self.trial_ended();
-                }
                 self.effects.push(Effect::Expand(deep.into_iter().collect()));
             }
             if !candidates.is_empty() {

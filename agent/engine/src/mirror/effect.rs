@@ -10,7 +10,7 @@ use crate::context::Context;
 use crate::handle::{CommandError, Conditions, ConflictCopy, FlushReceipt, Message, TrashItem};
 use crate::look::{Candidate, Failure, Looked, describe, look};
 use crate::ports::local::Kind;
-use crate::ports::state::{HaltRow, JournalEntry, StateChange, StateError, StateErrorKind, UploadRow};
+use crate::ports::state::{HaltRow, JournalEntry, JournalKind, StateChange, StateError, StateErrorKind, UploadRow};
 use crate::ports::{LocalTree, TreeError, TreeErrorKind};
 use crate::sequences::recover::{Recovered, abort_stale, recover_local, resolve, stale_uploads};
 
@@ -315,8 +315,25 @@ async fn split_off_files(context: &Context, paths: Vec<RelPath>) -> Result<(Vec<
 }
 
 async fn evict_trash(context: &Context, wanted: Eviction) -> Event {
+    let items = match context.local(|tree| trash::list(tree)).await {
+        Ok(Ok(items)) => items,
+        Ok(Err(error)) => return Event::Evicted(Err(error)),
+        Err(_) => return Event::Killed,
+    };
+    // Read after the list: what came into the trash meanwhile isn't in it.
+    let journal = match context.ports.state.journal().await {
+        Ok(journal) => journal,
+        Err(error) => return Event::Applied(Err(error)),
+    };
+    let spared: Vec<String> = journal
+        .into_iter()
+        .filter_map(|entry| match entry.kind {
+            JournalKind::Trash { to, .. } => Some(to),
+            _ => None,
+        })
+        .collect();
     let (now_ms, limits) = (context.utc_ms(), context.config.limits.clone());
-    match context.local(move |tree| trash::evict(tree, now_ms, &limits, &wanted)).await {
+    match context.local(move |tree| trash::evict(tree, &items, &spared, now_ms, &limits, wanted)).await {
         Ok(result) => Event::Evicted(result),
         Err(_) => Event::Killed,
     }

@@ -11,13 +11,15 @@ use crate::handle::CommandError;
 use crate::look::{Failure, describe};
 use crate::ports::StoreErrorKind;
 use crate::ports::observer::Event as Told;
-use crate::ports::state::{HaltRow, JournalKind, StateChange};
+use crate::ports::state::{HaltRow, StateChange};
 use crate::sequences::Task;
-use crate::sequences::trash::{Evicted, Eviction};
+use crate::sequences::trash::{Evicted, Eviction, Room};
 use crate::sweep::{Scope, backoff_ms};
 
 /// While the disk is full, it is asked about this often.
 const ROOM_CHECK_MS: u64 = 10_000;
+/// Longer than a failed download waits for its next turn.
+const ROOM_MEMORY_MS: u64 = 150_000;
 
 impl Core {
     /// Lets held deletes go when their burst has ended and they are not too many.
@@ -93,7 +95,7 @@ impl Core {
             self.halt(reason, format!("{most} of {ancestors} files changed at once {side}"), most);
             // The next sweep finds them again.
             for task in overwrites {
-                self.let_go(&task.operation.path);
+                self.leave_to_sweep(&task.operation.path);
             }
             return;
         }
@@ -108,24 +110,29 @@ impl Core {
     pub(super) fn lacks_room(&mut self, bytes: u64) {
         let begins = self.room_for_bytes == 0;
         self.room_for_bytes = self.room_for_bytes.max(bytes.max(1));
+        self.lacked_room_ms = self.now();
         if begins {
             self.evict_trash();
         }
     }
 
     pub(super) fn evict_trash(&mut self) {
-        let spared = self.displaced.iter().filter_map(|(entry, _)| match &entry.kind {
-            JournalKind::Trash { to, .. } => Some(to.clone()),
-            _ => None,
-        });
-        let wanted =
-            Eviction { room_for_bytes: self.room_for_bytes, young: self.young_trash_may_go, spared: spared.collect() };
+        if self.now() > self.lacked_room_ms + ROOM_MEMORY_MS {
+            // Nobody has asked for it for long: what needed it is gone.
+            self.room_for_bytes = 0;
+        }
+        let wanted = Eviction { room_for_bytes: self.room_for_bytes, young: self.young_trash_may_go };
         self.effects.push(Effect::EvictTrash(wanted));
     }
 
     pub(super) fn evicted(&mut self, evicted: Evicted) {
         self.trash = (evicted.files, evicted.bytes);
-        if evicted.has_room || evicted.files == 0 {
+        if evicted.asked_bytes != self.room_for_bytes {
+            // Begun before more was asked for.
+            return self.evict_trash();
+        }
+        // What all of the trash would make no room for is the trouble of its own path alone.
+        if evicted.room != Room::WithYoung {
             self.room_for_bytes = 0;
             self.young_trash_may_go = false;
             self.end_halt(HaltReason::TrashFull);

@@ -43,7 +43,7 @@ async fn settle_entry(context: &Context, entry: JournalEntry) -> Result<Outcome,
     let unleased = i64::try_from(context.config.limits.displaced_unleased_wait_ms).unwrap_or(i64::MAX);
     let entry_there = entry.clone();
     // Whether somebody else's edit was meant to be there can't be told where writes are unconditional.
-    let keeps_all = context.conditions().put == Some(false);
+    let keeps_all = context.conditions().writes_are_unconditional();
     let settled = context
         .local(move |tree| -> Result<Settled, TreeError> {
             let free =

@@ -51,7 +51,17 @@ pub fn place_new(tree: &dyn LocalTree, tmp: &str, path: &RelPath) -> Result<Plac
 /// The new content, under a lease where one is to be had: nobody writes to it before its fingerprint is taken. Without
 /// one, a write in the same instant that keeps size and mtime would be taken for ours.
 fn leased(tree: &dyn LocalTree, tmp: &str) -> Result<Box<dyn TreeFile>, TreeError> {
-    let new = tree.open(tmp)?;
+    let new = match tree.open(tmp) {
+        Err(error) if error.kind == TreeErrorKind::Permission => {
+            // Its mode keeps even its owner from reading it.
+            let mode = tree.stat(tmp)?.fingerprint.mode & 0o7777;
+            tree.set_mode(tmp, 0o600)?;
+            let new = tree.open(tmp)?;
+            new.set_mode(mode)?;
+            new
+        }
+        result => result?,
+    };
     new.lease();
     Ok(new)
 }

@@ -170,14 +170,21 @@ pub async fn restore(context: &Context, item: String) -> Result<RelPath, Command
 }
 
 /// What is evicted beyond what is too old or too much.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Copy, Debug, Default)]
 pub struct Eviction {
     /// A download of so many bytes found no room: what is older than a day goes until it has, the oldest first.
     pub room_for_bytes: u64,
     /// A person approved that younger ones go, too.
     pub young: bool,
-    /// Items that may still be written to.
-    pub spared: Vec<String>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Room {
+    Enough,
+    /// There would be if younger items went as well.
+    WithYoung,
+    /// All of the trash is not enough: nothing goes in vain.
+    Never,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -185,25 +192,42 @@ pub struct Evicted {
     /// What is left.
     pub files: u64,
     pub bytes: u64,
-    pub has_room: bool,
+    pub asked_bytes: u64,
+    pub room: Room,
 }
 
 /// Evicts what is older than the trash's age, and the oldest beyond its size; nothing younger than a day for size.
-pub fn evict(tree: &dyn LocalTree, now_ms: i64, limits: &Limits, wanted: &Eviction) -> Result<Evicted, TreeError> {
+/// `items` is all of it, the oldest first; `spared` may still be written to.
+pub fn evict(
+    tree: &dyn LocalTree,
+    items: &[TrashItem],
+    spared: &[String],
+    now_ms: i64,
+    limits: &Limits,
+    wanted: Eviction,
+) -> Result<Evicted, TreeError> {
     const DAY_MS: i64 = 24 * 3_600_000;
-    let lacks_room = || -> Result<bool, TreeError> {
-        Ok(wanted.room_for_bytes > 0 && !has_room(tree, limits, wanted.room_for_bytes)?)
+    let asked_bytes = wanted.room_for_bytes;
+    let has_room_with = |freed: u64| -> Result<bool, TreeError> {
+        Ok(asked_bytes == 0 || has_room(tree, limits, asked_bytes.saturating_sub(freed))?)
     };
-    let items = list(tree)?;
+    let age_ms = |item: &TrashItem| now_ms.saturating_sub(item.trashed_ms);
+    let may_go = |item: &TrashItem| age_ms(item) > DAY_MS || wanted.young;
     let mut bytes: u64 = items.iter().map(|item| item.bytes).sum();
     let mut files = items.len() as u64;
+    let room = if has_room_with(items.iter().filter(|item| may_go(item)).map(|item| item.bytes).sum())? {
+        Room::Enough
+    } else if has_room_with(bytes)? {
+        Room::WithYoung
+    } else {
+        Room::Never
+    };
     for item in items {
         let path = format!("{TRASH}/{}", item.item);
-        let age = now_ms.saturating_sub(item.trashed_ms);
-        let too_old = age > i64::try_from(limits.trash_age_ms).unwrap_or(i64::MAX);
-        let for_size = bytes > limits.trash_bytes && age > DAY_MS;
-        let for_room = (age > DAY_MS || wanted.young) && !wanted.spared.contains(&path) && lacks_room()?;
-        if too_old || for_size || for_room {
+        let too_old = age_ms(item) > i64::try_from(limits.trash_age_ms).unwrap_or(i64::MAX);
+        let for_size = bytes > limits.trash_bytes && age_ms(item) > DAY_MS;
+        let for_room = room == Room::Enough && may_go(item) && !has_room_with(0)?;
+        if (too_old || for_size || for_room) && !spared.contains(&path) {
             tree.unlink(&path)?;
             bytes = bytes.saturating_sub(item.bytes);
             files -= 1;
@@ -216,7 +240,9 @@ pub fn evict(tree: &dyn LocalTree, now_ms: i64, limits: &Limits, wanted: &Evicti
             }
         }
     }
-    Ok(Evicted { files, bytes, has_room: !lacks_room()? })
+    // What was spared goes at the next turn.
+    let room = if room == Room::Enough && !has_room_with(0)? { Room::WithYoung } else { room };
+    Ok(Evicted { files, bytes, asked_bytes, room })
 }
 
 #[cfg(test)]

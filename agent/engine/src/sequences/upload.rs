@@ -287,14 +287,10 @@ impl Sending<'_> {
     }
 }
 
-/// The store doesn't honour conditions on writes: a look right before and one right after narrow the gap, and can't close it.
-fn writes_are_unconditional(context: &Context) -> bool {
-    let conditions = context.conditions();
-    conditions.put == Some(false) || conditions.multipart == Some(false)
-}
-
+/// Where the store doesn't honour conditions on writes, a look right before and one right after narrow the gap; they can't
+/// close it.
 async fn look_before_unconditional(context: &Context, task: &Task, expect: &ExpectRemote) -> Result<(), Outcome> {
-    if !writes_are_unconditional(context) {
+    if !context.conditions().writes_are_unconditional() {
         return Ok(());
     }
     let found = head_patiently(context, &context.config.prefix.key(task.path())).await?;
@@ -390,10 +386,16 @@ async fn conclude(
     expected_etag: Option<String>,
 ) -> Result<Outcome, Outcome> {
     match written {
-        Ok(_) if writes_are_unconditional(context) => match finish_unresolved(context, entry).await {
-            outcome @ Outcome::Done { .. } => Ok(outcome),
-            outcome => Err(outcome),
-        },
+        Ok(_) if context.conditions().writes_are_unconditional() => {
+            match resolve(context, &entry, expected_etag.as_deref()).await {
+                Ok(Some(generation)) => acknowledged(context, &entry, generation).await,
+                Ok(None) => {
+                    context.record(vec![StateChange::End(entry.id)], Vec::new()).await?;
+                    Err(Outcome::Again)
+                }
+                Err(failure) => Err(unresolved(entry, failure)),
+            }
+        }
         Ok(generation) => acknowledged(context, &entry, generation).await,
         Err(error) if error.kind == StoreErrorKind::Killed => Err(Outcome::Failed(Failure::Killed)),
         Err(error) => {
