@@ -1,6 +1,10 @@
 //! Nearly all files changed at once: ransom, shifted times, a wrong mount. Nobody's content is written over before a person
 //! has said so.
 
+use std::fs;
+use std::os::unix::fs::MetadataExt as _;
+use std::time::SystemTime;
+
 use gosync_tests::pair::{MIRROR, Pair, Tree, write};
 use gosync_tests::proxy::{Kind, Seen, Verdict};
 use gosync_tests::wait;
@@ -115,6 +119,10 @@ async fn everything_changed_in_the_bucket_at_once_waits_for_an_answer_too() {
     for running in [false, true] {
         let (pair, mut agent, expected) = Pair::filled(FILES).await;
         if running {
+            // What has just changed is looked at once more by itself.
+            let newest = || expected.keys().map(|path| fs::metadata(pair.root.join(path)).unwrap().ctime()).max();
+            let now = || SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap().as_secs() as i64;
+            wait::until("the files are old enough", async || wait::hold(now() - newest().unwrap() > 6, "fresh")).await;
             // One check sees it all: those that would come in the midst of it fail.
             let listing = |seen: &Seen| seen.kind == Kind::List;
             pair.proxy.rule(move |seen| if listing(seen) { Verdict::Answer(500) } else { Verdict::Pass });

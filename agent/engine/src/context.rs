@@ -40,6 +40,8 @@ pub struct Shared {
     /// Parts and ranges of large files at once, all files together.
     pub parts: Semaphore,
     pub ignore: Mutex<IgnoreRules>,
+    /// Held while a folder's rules are read, so that an older look never undoes a newer one.
+    pub loading_rules: Mutex<()>,
     pub identity: Mutex<Identity>,
     recorded: Mutex<Recorded>,
     displaced: Mutex<Vec<JournalEntry>>,
@@ -102,6 +104,7 @@ impl Context {
             small: Semaphore::new(limits.small_operations_max),
             parts: Semaphore::new(limits.large_operations_max * 2),
             ignore: Mutex::new(IgnoreRules::new(&config.ignore)),
+            loading_rules: Mutex::new(()),
             identity: Mutex::new(Identity::default()),
             recorded: Mutex::new(Recorded::default()),
             displaced: Mutex::new(Vec::new()),

@@ -172,6 +172,7 @@ fn look_at(tree: &dyn LocalTree, path: String) -> Option<Item> {
 /// Reads the rules of a folder, unless its ignore file is the one that was read last.
 pub fn load_rules(tree: &dyn LocalTree, shared: &Shared, folder: &str) -> Result<(), TreeError> {
     let path = if folder.is_empty() { IGNORE_FILE.to_owned() } else { format!("{folder}/{IGNORE_FILE}") };
+    let _one_at_a_time = lock(&shared.loading_rules);
     let found = match tree.stat(&path) {
         Ok(stat) if stat.kind == Kind::File => Some(stat.fingerprint),
         Ok(_) => None,

@@ -84,8 +84,6 @@ pub(super) struct InHand {
 pub(super) struct Failing {
     pub(super) since_ms: u64,
     pub(super) attempts: u32,
-    /// It won't get better by itself soon.
-    pub(super) is_lasting: bool,
 }
 
 pub(super) struct Busy {
@@ -400,7 +398,7 @@ impl Core {
                 if self.pending().0 == 0 {
                     self.last_sync_ms = Some(self.context.utc_ms());
                 }
-                if !self.hydrated && self.failing.values().all(|failing| failing.is_lasting) {
+                if !self.hydrated {
                     self.hydrated = true;
                     let note = StateChange::PutNote(NOTE_HYDRATED.to_owned(), "yes".to_owned());
                     self.effects.push(Effect::Apply(vec![note]));
@@ -482,12 +480,10 @@ impl Core {
     pub(super) fn begin_looks(&mut self) {
         let now = self.now();
         while self.looks < LOOKS_MAX && self.queue.len() < self.context.config.limits.queue_max {
-            let gathers =
-                self.looks > 0 && now < self.look_began_ms + GATHER_MS && !self.dirty.are_due(now, BATCH_PATHS);
-            if gathers || self.dirty.next_due_ms().is_none_or(|due| due > now) {
+            if self.dirty.next_due_ms().is_none_or(|due| due > now) || (self.outage.is_some() && !self.may_try()) {
                 return;
             }
-            if self.outage.is_some() && !self.may_try() {
+            if self.looks > 0 && now < self.look_began_ms + GATHER_MS && !self.dirty.are_due(now, BATCH_PATHS) {
                 return;
             }
             self.look_began_ms = now;
@@ -514,12 +510,12 @@ impl Core {
                 self.pick_up(path.clone(), dirty.first_ms.min(now));
                 candidates.push(Candidate { head: dirty.head, rehash: dirty.rehash, ..Candidate::hinted(path) });
             }
-            if candidates.is_empty() {
-                // Nothing asks the store: the trial is still to be made.
-                self.trial_ended();
-            }
             if !deep.is_empty() {
                 self.looks += 1;
+                if candidates.is_empty() {
+                    // Nothing asks the store: the trial is still to be made.
+                    self.trial_ended();
+                }
                 self.effects.push(Effect::Expand(deep.into_iter().collect()));
             }
             if !candidates.is_empty() {

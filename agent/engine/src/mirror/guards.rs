@@ -95,7 +95,7 @@ impl Core {
             self.halt(reason, format!("{most} of {ancestors} files changed at once {side}"), most);
             // The next sweep finds them again.
             for task in overwrites {
-                self.leave_to_sweep(&task.operation.path);
+                self.let_go(&task.operation.path);
             }
             return;
         }

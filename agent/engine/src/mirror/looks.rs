@@ -19,8 +19,6 @@ use crate::sweep::Scope;
 
 /// Folders that appeared are looked at once more: what was written before the watch was set had no event.
 const SECOND_LOOK_MS: u64 = 1_000;
-/// What is put off for longer doesn't wait for its turn when something is hinted.
-const FAR_OFF_MS: u64 = 60_000;
 
 impl Core {
     pub(super) fn hinted(&mut self, hint: Hint) {
@@ -73,7 +71,7 @@ impl Core {
         if let Some(InHand { again, .. }) = self.in_hand.get_mut(&path) {
             *again = Some(match again {
                 Some(known) => Dirty {
-                    due_ms: known.due_ms.min(dirty.due_ms),
+                    due_ms: dirty.due_ms,
                     head: known.head || dirty.head,
                     rehash: known.rehash || dirty.rehash,
                     deep: known.deep || dirty.deep,
@@ -101,25 +99,15 @@ impl Core {
     pub(super) fn put_off(&mut self, path: &RelPath, due_ms: u64) {
         let hinted = self.in_hand.remove(path).and_then(|held| held.again);
         let (rehash, deep) = hinted.map_or((false, false), |hinted| (hinted.rehash, hinted.deep));
-        // Whatever was wrong with it for long may be mended by what was hinted.
-        let is_far_off = due_ms > self.now() + FAR_OFF_MS;
-        let due_ms = hinted.filter(|_| is_far_off).map_or(due_ms, |hinted| due_ms.min(hinted.due_ms));
         self.mark(path.clone(), Dirty { rehash, deep, ..Dirty::at(due_ms) }.with_head());
     }
 
     /// How often in a row the path has failed by now.
-    pub(super) fn failed(&mut self, path: &RelPath, is_lasting: bool) -> u32 {
+    pub(super) fn failed(&mut self, path: &RelPath) -> u32 {
         let since_ms = self.in_hand.get(path).map_or_else(|| self.now(), |held| held.since_ms);
-        let failing = self.failing.entry(path.clone()).or_insert(Failing { since_ms, attempts: 0, is_lasting });
+        let failing = self.failing.entry(path.clone()).or_insert(Failing { since_ms, attempts: 0 });
         failing.attempts += 1;
-        failing.is_lasting = is_lasting;
         failing.attempts
-    }
-
-    /// What was to be done at the path waits for a later sweep, which finds it again if it is still to be done.
-    pub(super) fn leave_to_sweep(&mut self, path: &RelPath) {
-        self.failing.remove(path);
-        self.let_go(path);
     }
 
     /// `sweep`: the one that they were found by.
@@ -166,11 +154,6 @@ impl Core {
             differences.iter().map(|difference| (difference.path.clone(), difference.clone())).collect();
         let plan = settle(differences);
         for (path, problem) in plan.problems {
-            if !matches!(problem, Problem::LocalLook { .. } | Problem::RemoteLook { .. }) {
-                // A lasting state, whatever it was before.
-                self.busy.remove(&path);
-                self.failing.remove(&path);
-            }
             self.report(&path, &problem);
             self.let_go(&path);
         }
@@ -226,7 +209,7 @@ impl Core {
         self.problem(path.as_str().to_owned(), message);
         let now = self.now();
         if matches!(problem, Problem::LocalLook { .. } | Problem::RemoteLook { .. }) {
-            self.failed(path, true);
+            self.failed(path);
             self.mark(path.clone(), Dirty::at(now + PROBLEM_RETRY_MS));
         }
     }

@@ -41,7 +41,7 @@ impl Core {
                 if task.operation.action.is_delete() {
                     self.deletes.not_done(&path);
                 }
-                self.leave_to_sweep(&path);
+                self.let_go(&path);
                 continue;
             }
             let bytes = task_bytes(&task);
@@ -187,7 +187,7 @@ impl Core {
             }
             Outcome::Problem(message) => {
                 self.problem(path.as_str().to_owned(), message);
-                self.failed(&path, true);
+                self.failed(&path);
                 self.put_off(&path, now + PROBLEM_RETRY_MS);
             }
             Outcome::Failed(failure) => {
@@ -228,7 +228,7 @@ impl Core {
     /// Look at the path again, with a HEAD: at `due_ms`, or after a wait that grows with each failure.
     pub(super) fn retry(&mut self, path: &RelPath, due_ms: Option<u64>) {
         let now = self.now();
-        let attempts = self.failed(path, false);
+        let attempts = self.failed(path);
         let wait = (backoff_ms(attempts) * 10).min(RETRY_MS_MAX);
         // What failed a few times at once is not as fresh as it seems.
         let due_ms = due_ms.filter(|_| attempts < 4).unwrap_or(now + wait);

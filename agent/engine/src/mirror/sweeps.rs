@@ -57,7 +57,7 @@ impl Core {
         if let Some(failure) = swept.failure {
             // Nobody can say how many there would have been: the next sweep finds them again.
             for task in overwrites {
-                self.leave_to_sweep(&task.operation.path);
+                self.let_go(&task.operation.path);
             }
             self.failed_sweeps += 1;
             let wait = (500 * backoff_ms(self.failed_sweeps) / 100).min(interval.max(1_000));
