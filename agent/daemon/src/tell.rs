@@ -142,8 +142,11 @@ fn errors(view: &View, outside: &Outside) -> Vec<ErrorNow> {
         }
     });
     let mut errors: Vec<ErrorNow> = troubles.collect();
-    let refused: Vec<&(String, String)> =
-        view.problems.iter().filter(|(path, why)| path != LOST_AND_FOUND && trouble::is_refused(why)).collect();
+    let refused: Vec<&(String, String)> = view
+        .problems
+        .iter()
+        .filter(|(path, why)| path.trim_end_matches('/') != LOST_AND_FOUND && trouble::is_refused(why))
+        .collect();
     if let Some((path, why)) = refused.first() {
         let more = refused.len() - 1;
         let more = if more > 0 { format!(" (and {more} more)") } else { String::new() };
@@ -332,7 +335,7 @@ mod tests {
         assert_eq!(state.errors[0].class, "permission");
         let message = "private: read folder failed: permission denied; let the agent's user read and write it";
         assert_eq!(state.errors[0].message, message);
-        let view = View { problems: vec![(LOST_AND_FOUND.into(), why.into())], ..View::default() };
+        let view = View { problems: vec![(format!("{LOST_AND_FOUND}/"), why.into())], ..View::default() };
         assert_eq!(mirror_state(about(false), &up(view)).status, Status::Active);
     }
 

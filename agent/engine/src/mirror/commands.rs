@@ -83,24 +83,28 @@ impl Core {
                     || flush.deadline_ms <= now
                     || (stuck.is_some() && (idle || self.stage != Stage::Running))
             });
-        let swept = done.iter().all(is_swept);
+        // One whose time is over may have had no sweep of its own: what it is told holds for nobody else.
+        let groups: (Vec<Flush>, Vec<Flush>) = done.into_iter().partition(is_swept);
         self.flushes = waiting;
-        if done.is_empty() {
-            return;
+        let mut receipts = Vec::new();
+        for (group, swept) in [(groups.0, true), (groups.1, false)] {
+            let Some(started_ms) = group.iter().map(|flush| flush.started_ms).min() else { continue };
+            let flushed = idle && swept && stuck.is_none() && pending.0 == 0;
+            let reason = if flushed { None } else { stuck.clone().or_else(|| Some(self.unflushed_reason(swept))) };
+            let draft = FlushReceipt {
+                flushed,
+                pending_files: pending.0,
+                pending_bytes: pending.1,
+                pending_first: self.pending_first(),
+                started_ms,
+                reason: reason.unwrap_or_default(),
+                ..FlushReceipt::default()
+            };
+            receipts.push((draft, group.into_iter().map(|flush| flush.reply).collect()));
         }
-        let flushed = idle && swept && stuck.is_none() && pending.0 == 0;
-        let draft = FlushReceipt {
-            flushed,
-            pending_files: pending.0,
-            pending_bytes: pending.1,
-            pending_first: self.pending_first(),
-            started_ms: done.iter().map(|flush| flush.started_ms).min().unwrap_or_default(),
-            reason: if flushed { String::new() } else { stuck.unwrap_or_else(|| self.unflushed_reason(swept)) },
-            ..FlushReceipt::default()
-        };
-        let replies = done.into_iter().map(|flush| flush.reply).collect();
-        let end = self.draining && self.flushes.is_empty();
-        self.effects.push(Effect::Receipt { draft, replies, end });
+        if !receipts.is_empty() {
+            self.effects.push(Effect::Receipts { receipts, end: self.draining && self.flushes.is_empty() });
+        }
     }
 
     /// Why a flush has not succeeded.
@@ -144,7 +148,9 @@ impl Core {
 
     /// Paths that failed and wait for their next turn, and those that can't even be read.
     fn unfinished(&self) -> impl Iterator<Item = &str> {
-        let waits = |path: &&RelPath| !self.in_hand.contains_key(*path) && !self.busy.contains_key(*path);
+        let waits = |path: &&RelPath| {
+            !(self.in_hand.contains_key(*path) || self.busy.contains_key(*path) || self.deletes.holds(path))
+        };
         let failed = self.failing.keys().filter(waits).map(RelPath::as_str);
         failed.chain(self.unreadable.iter().map(String::as_str))
     }

@@ -34,6 +34,7 @@ pub(super) const PROBLEM_RETRY_MS: u64 = 300_000;
 /// A change this close to the look may hide another one behind the same time stamp.
 pub(super) const RACY_MS: i64 = 2_000;
 pub(super) const TRASH_EVICTION_MS: u64 = 600_000;
+const NOT_ABORTED: &str = "an unfinished upload could not be aborted";
 
 pub enum Step {
     Go(Vec<Effect>),
@@ -84,6 +85,8 @@ pub(super) struct InHand {
 pub(super) struct Failing {
     pub(super) since_ms: u64,
     pub(super) attempts: u32,
+    /// A problem of its own, which waiting alone won't end.
+    pub(super) is_lasting: bool,
 }
 
 pub(super) struct Busy {
@@ -286,7 +289,7 @@ impl Core {
             Event::Looked(looked) => {
                 self.looks -= 1;
                 self.trial_ended();
-                self.looked(looked, None);
+                self.looked(looked, false);
             }
             Event::Expanded { paths, unreadable } => {
                 self.looks -= 1;
@@ -307,10 +310,13 @@ impl Core {
                 self.effects.extend(idle.map(Effect::AbortUpload).collect::<Vec<_>>());
             }
             Event::StaleUploads(Err(failure)) => self.trouble(&failure),
-            Event::Aborted { row, result } => {
-                if let Err(failure) = result {
-                    self.trouble(&failure);
-                    self.problem(row.path.as_str().to_owned(), "an unfinished upload could not be aborted".to_owned());
+            Event::Aborted { row, result: Err(failure) } => {
+                self.trouble(&failure);
+                self.problem(row.path.as_str().to_owned(), NOT_ABORTED.to_owned());
+            }
+            Event::Aborted { row, result: Ok(()) } => {
+                if self.problems.get(row.path.as_str()).is_some_and(|problem| problem == NOT_ABORTED) {
+                    self.problems.remove(row.path.as_str());
                 }
             }
             Event::Applied(Err(error)) => self.trouble(&error.into()),
@@ -385,7 +391,7 @@ impl Core {
             self.launch();
         }
         self.settle_some();
-        if self.next_eviction_ms <= now {
+        if !self.paused && self.next_eviction_ms <= now {
             self.next_eviction_ms = now + TRASH_EVICTION_MS;
             self.evict_trash();
             self.effects.push(Effect::FindStaleUploads);
@@ -398,7 +404,7 @@ impl Core {
                 if self.pending().0 == 0 {
                     self.last_sync_ms = Some(self.context.utc_ms());
                 }
-                if !self.hydrated {
+                if !self.hydrated && self.failing.values().all(|failing| failing.is_lasting) {
                     self.hydrated = true;
                     let note = StateChange::PutNote(NOTE_HYDRATED.to_owned(), "yes".to_owned());
                     self.effects.push(Effect::Apply(vec![note]));
@@ -480,10 +486,12 @@ impl Core {
     pub(super) fn begin_looks(&mut self) {
         let now = self.now();
         while self.looks < LOOKS_MAX && self.queue.len() < self.context.config.limits.queue_max {
-            if self.dirty.next_due_ms().is_none_or(|due| due > now) || (self.outage.is_some() && !self.may_try()) {
+            let gathers =
+                self.looks > 0 && now < self.look_began_ms + GATHER_MS && !self.dirty.are_due(now, BATCH_PATHS);
+            if gathers || self.dirty.next_due_ms().is_none_or(|due| due > now) {
                 return;
             }
-            if self.looks > 0 && now < self.look_began_ms + GATHER_MS && !self.dirty.are_due(now, BATCH_PATHS) {
+            if self.outage.is_some() && !self.may_try() {
                 return;
             }
             self.look_began_ms = now;
@@ -510,12 +518,12 @@ impl Core {
                 self.pick_up(path.clone(), dirty.first_ms.min(now));
                 candidates.push(Candidate { head: dirty.head, rehash: dirty.rehash, ..Candidate::hinted(path) });
             }
+            if candidates.is_empty() {
+                // Nothing asks the store: the trial is still to be made.
+                self.trial_ended();
+            }
             if !deep.is_empty() {
                 self.looks += 1;
-                if candidates.is_empty() {
-                    // Nothing asks the store: the trial is still to be made.
-                    self.trial_ended();
-                }
                 self.effects.push(Effect::Expand(deep.into_iter().collect()));
             }
             if !candidates.is_empty() {
@@ -568,7 +576,7 @@ impl Core {
             self.displaced.iter().map(|(_, due)| *due).min().filter(|_| self.settling < SETTLING_MAX),
             Some(sweep_ms).filter(|_| working && self.sweeping.is_none()),
             self.outage.as_ref().map(|outage| outage.retry_ms).filter(|due| working && *due > now),
-            Some(self.next_eviction_ms),
+            Some(self.next_eviction_ms).filter(|_| working),
         ]
         .into_iter()
         .flatten()

@@ -147,6 +147,11 @@ impl Deletes {
         self.held.keys()
     }
 
+    #[must_use]
+    pub fn holds(&self, path: &RelPath) -> bool {
+        self.held.contains_key(path)
+    }
+
     /// Deletes that count for the guard.
     #[must_use]
     pub fn counted(&self) -> u64 {

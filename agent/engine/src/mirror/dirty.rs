@@ -34,6 +34,24 @@ impl Dirty {
     pub fn deep(self) -> Self {
         Self { deep: true, ..self }
     }
+
+    /// Both as one. A hint of ongoing writing puts the look off, at most `wait_max_ms` after the first hint; anything else
+    /// only brings it forward.
+    #[must_use]
+    pub fn and(self, later: Self, wait_max_ms: u64) -> Self {
+        let writing = later.first_ms < later.due_ms && self.first_ms <= later.first_ms;
+        let due_ms = match writing {
+            true => later.due_ms.min(self.first_ms.saturating_add(wait_max_ms)),
+            false => later.due_ms.min(self.due_ms),
+        };
+        Self {
+            due_ms,
+            first_ms: self.first_ms.min(later.first_ms),
+            head: self.head || later.head,
+            rehash: self.rehash || later.rehash,
+            deep: self.deep || later.deep,
+        }
+    }
 }
 
 #[derive(Debug, Default)]
@@ -49,19 +67,7 @@ impl DirtySet {
             None => dirty,
             Some(known) => {
                 self.by_due.remove(&(known.due_ms, path.clone()));
-                // A hint of ongoing writing puts the look off, but not for ever; anything else only brings it forward.
-                let writing = dirty.first_ms < dirty.due_ms && known.first_ms <= dirty.first_ms;
-                let due_ms = match writing {
-                    true => dirty.due_ms.min(known.first_ms.saturating_add(wait_max_ms)),
-                    false => dirty.due_ms.min(known.due_ms),
-                };
-                Dirty {
-                    due_ms,
-                    first_ms: known.first_ms.min(dirty.first_ms),
-                    head: known.head || dirty.head,
-                    rehash: known.rehash || dirty.rehash,
-                    deep: known.deep || dirty.deep,
-                }
+                known.and(dirty, wait_max_ms)
             }
         };
         self.by_due.insert((folded.due_ms, path.clone()));

@@ -46,9 +46,9 @@ pub enum Effect {
     AdoptRoot(String),
     /// What one side still has of these is news for the other from now on.
     ForgetAncestors(Vec<RelPath>),
-    Receipt {
-        draft: FlushReceipt,
-        replies: Vec<oneshot::Sender<FlushReceipt>>,
+    /// Drafts, and who waits for each.
+    Receipts {
+        receipts: Vec<(FlushReceipt, Vec<oneshot::Sender<FlushReceipt>>)>,
         end: bool,
     },
     Conflicts(oneshot::Sender<Vec<ConflictCopy>>),
@@ -179,10 +179,12 @@ pub fn run(context: Context, effect: Effect) -> BoxFuture<'static, Event> {
                     Err(error) => Event::Applied(Err(error)),
                 }
             }
-            Effect::Receipt { draft, replies, end } => {
-                let receipt = complete_receipt(&context, draft).await;
-                for reply in replies {
-                    let _ = reply.send(receipt.clone());
+            Effect::Receipts { receipts, end } => {
+                for (draft, replies) in receipts {
+                    let receipt = complete_receipt(&context, draft).await;
+                    for reply in replies {
+                        let _ = reply.send(receipt.clone());
+                    }
                 }
                 if end { Event::Drained } else { Event::Answered }
             }

@@ -95,7 +95,7 @@ impl Core {
             self.halt(reason, format!("{most} of {ancestors} files changed at once {side}"), most);
             // The next sweep finds them again.
             for task in overwrites {
-                self.let_go(&task.operation.path);
+                self.leave_to_sweep(&task.operation.path);
             }
             return;
         }
@@ -117,6 +117,10 @@ impl Core {
     }
 
     pub(super) fn evict_trash(&mut self) {
+        if self.halts.keys().any(|reason| is_of_the_root(*reason)) {
+            // Nothing local may be written; what was asked for is asked for again when the root is back.
+            return;
+        }
         if self.now() > self.lacked_room_ms + ROOM_MEMORY_MS {
             // Nobody has asked for it for long: what needed it is gone.
             self.room_for_bytes = 0;

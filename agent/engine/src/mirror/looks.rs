@@ -69,16 +69,7 @@ impl Core {
         self.deletes.release(&path, self.now());
         let quiet_max = self.context.config.limits.quiet_max_ms;
         if let Some(InHand { again, .. }) = self.in_hand.get_mut(&path) {
-            *again = Some(match again {
-                Some(known) => Dirty {
-                    due_ms: dirty.due_ms,
-                    head: known.head || dirty.head,
-                    rehash: known.rehash || dirty.rehash,
-                    deep: known.deep || dirty.deep,
-                    ..*known
-                },
-                None => dirty,
-            });
+            *again = Some(again.map_or(dirty, |known| known.and(dirty, quiet_max)));
             return;
         }
         self.dirty.add(path, dirty, quiet_max);
@@ -103,15 +94,21 @@ impl Core {
     }
 
     /// How often in a row the path has failed by now.
-    pub(super) fn failed(&mut self, path: &RelPath) -> u32 {
+    pub(super) fn failed(&mut self, path: &RelPath, is_lasting: bool) -> u32 {
         let since_ms = self.in_hand.get(path).map_or_else(|| self.now(), |held| held.since_ms);
-        let failing = self.failing.entry(path.clone()).or_insert(Failing { since_ms, attempts: 0 });
+        let failing = self.failing.entry(path.clone()).or_insert(Failing { since_ms, attempts: 0, is_lasting });
         failing.attempts += 1;
+        failing.is_lasting = is_lasting;
         failing.attempts
     }
 
-    /// `sweep`: the one that they were found by.
-    pub(super) fn looked(&mut self, all: Vec<Looked>, sweep: Option<Scope>) {
+    /// What was to be done at the path waits for a later sweep, which finds it again if it is still to be done.
+    pub(super) fn leave_to_sweep(&mut self, path: &RelPath) {
+        self.failing.remove(path);
+        self.let_go(path);
+    }
+
+    pub(super) fn looked(&mut self, all: Vec<Looked>, by_sweep: bool) {
         let mut differences = Vec::new();
         for looked in all {
             match looked {
@@ -136,7 +133,7 @@ impl Core {
                 Looked::Differs(difference) => differences.push(*difference),
             }
         }
-        self.plan(differences, sweep);
+        self.plan(differences, by_sweep);
     }
 
     /// The path has no problem (any more).
@@ -146,7 +143,7 @@ impl Core {
         self.problems.remove(path.as_str());
     }
 
-    pub(super) fn plan(&mut self, differences: Vec<Difference>, sweep: Option<Scope>) {
+    fn plan(&mut self, differences: Vec<Difference>, by_sweep: bool) {
         if differences.is_empty() {
             return;
         }
@@ -155,11 +152,16 @@ impl Core {
         let plan = settle(differences);
         for (path, problem) in plan.problems {
             self.report(&path, &problem);
+            if !matches!(problem, Problem::LocalLook { .. } | Problem::RemoteLook { .. }) {
+                // A lasting state, whatever it was before.
+                self.busy.remove(&path);
+                self.failing.remove(&path);
+            }
             self.let_go(&path);
         }
         for operation in plan.operations {
             let Some(difference) = known.remove(&operation.path) else { continue };
-            self.plan_operation(operation, difference, sweep.is_some());
+            self.plan_operation(operation, difference, by_sweep);
         }
     }
 
@@ -209,7 +211,7 @@ impl Core {
         self.problem(path.as_str().to_owned(), message);
         let now = self.now();
         if matches!(problem, Problem::LocalLook { .. } | Problem::RemoteLook { .. }) {
-            self.failed(path);
+            self.failed(path, true);
             self.mark(path.clone(), Dirty::at(now + PROBLEM_RETRY_MS));
         }
     }

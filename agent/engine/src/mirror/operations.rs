@@ -22,6 +22,8 @@ const OPERATIONS_MAX: usize = 128;
 const RESOLVE_RETRY_MS: u64 = 2_000;
 /// A path that fails is tried again after at most this.
 const RETRY_MS_MAX: u64 = 60_000;
+/// A path with a problem that was hinted while the operation failed: the hint may have been the operation's own doing.
+const HINTED_RETRY_MS: u64 = 1_000;
 /// While a file is held open, it is asked about this often: at first, and after a while.
 const BUSY_RETRY_MS: u64 = 1_000;
 const BUSY_RETRY_MS_MAX: u64 = 10_000;
@@ -41,7 +43,7 @@ impl Core {
                 if task.operation.action.is_delete() {
                     self.deletes.not_done(&path);
                 }
-                self.let_go(&path);
+                self.leave_to_sweep(&path);
                 continue;
             }
             let bytes = task_bytes(&task);
@@ -187,8 +189,11 @@ impl Core {
             }
             Outcome::Problem(message) => {
                 self.problem(path.as_str().to_owned(), message);
-                self.failed(&path);
-                self.put_off(&path, now + PROBLEM_RETRY_MS);
+                self.failed(&path, true);
+                // Whatever was hinted meanwhile may have mended it.
+                let hinted_ms = self.in_hand.get(&path).and_then(|held| held.again).map(|again| again.due_ms);
+                let due_ms = hinted_ms.map_or(u64::MAX, |hinted_ms| hinted_ms.max(now + HINTED_RETRY_MS));
+                self.put_off(&path, due_ms.min(now + PROBLEM_RETRY_MS));
             }
             Outcome::Failed(failure) => {
                 self.trouble(&failure);
@@ -228,7 +233,7 @@ impl Core {
     /// Look at the path again, with a HEAD: at `due_ms`, or after a wait that grows with each failure.
     pub(super) fn retry(&mut self, path: &RelPath, due_ms: Option<u64>) {
         let now = self.now();
-        let attempts = self.failed(path);
+        let attempts = self.failed(path, false);
         let wait = (backoff_ms(attempts) * 10).min(RETRY_MS_MAX);
         // What failed a few times at once is not as fresh as it seems.
         let due_ms = due_ms.filter(|_| attempts < 4).unwrap_or(now + wait);

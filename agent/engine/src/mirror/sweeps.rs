@@ -37,7 +37,7 @@ impl Core {
             self.pick_up(path.clone(), now);
             fresh.push(looked);
         }
-        self.looked(fresh, self.sweeping);
+        self.looked(fresh, true);
         for path in found.lazy {
             self.mark(path, Dirty { rehash: false, ..Dirty::at(now + RACY_MS.unsigned_abs()) });
         }
@@ -57,7 +57,7 @@ impl Core {
         if let Some(failure) = swept.failure {
             // Nobody can say how many there would have been: the next sweep finds them again.
             for task in overwrites {
-                self.let_go(&task.operation.path);
+                self.leave_to_sweep(&task.operation.path);
             }
             self.failed_sweeps += 1;
             let wait = (500 * backoff_ms(self.failed_sweeps) / 100).min(interval.max(1_000));

@@ -6,8 +6,8 @@ use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
 use futures_channel::mpsc;
-use futures_util::join;
 use futures_util::stream::{self, StreamExt as _, TryStreamExt as _};
+use futures_util::try_join;
 use gosync_plan::conflict::{conflict_family, free_conflict_name, is_conflict_copy_of};
 use gosync_plan::decide::{ExpectLocal, ModeMerge, merge_mode};
 use gosync_plan::identity::{Identity, same_as_generation};
@@ -479,15 +479,15 @@ async fn fetch_large(context: &Context, task: &Task, remote: &Generation) -> Res
         arrived.close_channel();
         fetched
     };
-    let digests = match join!(fetching, hash_as_it_arrives(context, &file, ranges)) {
-        (Ok(()), Ok(digests)) => {
+    let digests = match try_join!(fetching, hash_as_it_arrives(context, &file, ranges)) {
+        Ok(((), digests)) => {
             let finished = context.local(move |_| finishing.apply(&*file)).await?;
             match finished {
                 Ok(()) => verify(context, &key, &tmp, digests, &head).await.map(|()| digests),
                 Err(error) => Err(error.into()),
             }
         }
-        (Err(outcome), _) | (_, Err(outcome)) => Err(outcome),
+        Err(outcome) => Err(outcome),
     };
     keep_or_drop(context, operation, head, digests).await
 }

@@ -38,8 +38,10 @@ pub async fn delete_object(context: &Context, task: &Task, remote: Generation) -
     };
     context.record(vec![StateChange::Begin(entry.clone())], Vec::new()).await?;
     let key = context.config.prefix.key(&path);
-    let _permit = context.shared.small.acquire().await;
-    match context.ports.store.delete(&key, &Condition::Etag(remote.etag.clone())).await {
+    let permit = context.shared.small.acquire().await;
+    let deletion = context.ports.store.delete(&key, &Condition::Etag(remote.etag.clone())).await;
+    drop(permit);
+    match deletion {
         Ok(()) => {
             let mut outcome = deleted(context, &entry).await?;
             if context.conditions().delete == Some(false) {

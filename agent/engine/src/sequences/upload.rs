@@ -168,14 +168,26 @@ impl Sending<'_> {
             }
         };
         let (file, local, read_open) = (Arc::clone(&self.file), self.local, self.open);
-        if !self.open {
-            let still = context.local(move |_| end(&*file, local, read_open)).await??;
-            if !matches!(still, Reading::Whole(_)) {
+        let at_rest = async {
+            if !self.open {
+                let still = context.local(move |_| end(&*file, local, read_open)).await??;
+                if !matches!(still, Reading::Whole(_)) {
+                    return Err(Outcome::Again);
+                }
+            }
+            look_before_unconditional(context, self.task, self.expect).await
+        };
+        match at_rest.await {
+            Ok(()) => {}
+            Err(Outcome::Failed(failure)) => {
+                context.record(vec![StateChange::End(entry.id)], Vec::new()).await?;
+                return Err(failure.into());
+            }
+            Err(outcome) => {
                 self.give_up(context, &key, &upload, &entry).await;
-                return Err(Outcome::Again);
+                return Err(outcome);
             }
         }
-        look_before_unconditional(context, self.task, self.expect).await?;
         let expected = multipart_etag(&sent);
         let written = store
             .complete_upload(&key, &upload, &sent, &condition(self.expect))
