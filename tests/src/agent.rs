@@ -217,6 +217,11 @@ impl Agent {
         Flush { code: output.status.code(), told, receipt: flushed["receipts"][0].clone() }
     }
 
+    /// What its mirrors have in their trash.
+    pub fn trash(&self) -> Vec<Value> {
+        self.ask(&["sync", "trash", "list"])["entries"].as_array().unwrap().clone()
+    }
+
     /// Waits until a flush finds nothing left to do and the mirror is as it should be.
     pub async fn in_step(&self, name: &str) {
         wait::until(&format!("{name} is in step"), async || {
@@ -245,6 +250,17 @@ impl Agent {
     /// The same without the wait.
     pub fn relaunch(&mut self) {
         self.process.restart();
+    }
+
+    /// Something happens while it runs, or else between its end and its next start.
+    pub async fn meanwhile(&mut self, running: bool, happens: impl FnOnce()) {
+        if !running {
+            self.stop().await;
+        }
+        happens();
+        if !running {
+            self.restart().await;
+        }
     }
 
     pub fn signal(&self, signal: Signal) {

@@ -50,24 +50,23 @@ impl Pair {
     /// With so many files on both sides, and the agent that brought them there.
     pub async fn filled(files: usize) -> (Self, Agent, Tree) {
         let pair = Self::new().await;
-        pair.fill(files, 3);
-        let expected = pair.local();
-        let agent = pair.start().await;
-        pair.both_hold(&expected).await;
+        let (agent, expected) = pair.fill_and_start(files).await;
         (pair, agent, expected)
+    }
+
+    /// The same for a pair of one's own.
+    pub async fn fill_and_start(&self, files: usize) -> (Agent, Tree) {
+        self.fill(files, 3);
+        let expected = self.local();
+        let agent = self.start().await;
+        self.both_hold(&expected).await;
+        (agent, expected)
     }
 
     /// An agent whose mirror is in step.
     pub async fn start(&self) -> Agent {
         let agent = Agent::start(self.home.path(), &self.config).await;
         agent.in_step(MIRROR).await;
-        agent
-    }
-
-    /// An agent whose mirror was looked at in full; some paths may be problems.
-    pub async fn start_with_problems(&self) -> Agent {
-        let agent = Agent::start(self.home.path(), &self.config).await;
-        agent.until(MIRROR, "hydrated", |mirror| mirror["hydrated"] == true).await;
         agent
     }
 
@@ -89,6 +88,13 @@ impl Pair {
     pub async fn put_all(&self, files: &Tree) {
         for (path, content) in files {
             self.bucket.put(&format!("{PREFIX}{path}"), content.clone()).await;
+        }
+    }
+
+    /// These objects deleted in the bucket by somebody else.
+    pub async fn delete_all(&self, paths: impl IntoIterator<Item = impl AsRef<str>>) {
+        for path in paths {
+            self.bucket.delete(&format!("{PREFIX}{}", path.as_ref())).await;
         }
     }
 
@@ -114,10 +120,10 @@ impl Pair {
         self.requests(|kind| kind.writes() || kind == Kind::Get).iter().map(ToString::to_string).collect()
     }
 
-    /// Requests about the mirror's objects; those of the probe, which tries the store's conditions, aside.
+    /// Requests about objects; those of a mirror's probe, which tries the store's conditions, aside.
     pub fn requests(&self, counts: impl Fn(Kind) -> bool) -> Vec<Seen> {
         let mut seen = self.proxy.seen();
-        seen.retain(|seen| counts(seen.kind) && !seen.key.starts_with("docs/.gosync/"));
+        seen.retain(|seen| counts(seen.kind) && !seen.key.contains("/.gosync/"));
         seen
     }
 
@@ -137,6 +143,12 @@ impl Pair {
             wait::hold(seen >= 4, seen)
         })
         .await;
+    }
+
+    /// Waits until a file of the folder is in the bucket.
+    pub async fn goes_up(&self, path: &str) {
+        let key = format!("{PREFIX}{path}");
+        wait::until(&format!("{path} goes up"), async || self.bucket.head(&key).await.ok_or("absent")).await;
     }
 
     /// Waits until both sides hold exactly this.

@@ -43,9 +43,7 @@ async fn a_folder_renamed_in_the_bucket_is_no_burst_of_deletes() {
     for (path, content) in &before {
         pair.bucket.put(&format!("docs/{}", path.replace("old/", "new/")), content.clone()).await;
     }
-    for path in before.keys() {
-        pair.bucket.delete(&format!("docs/{path}")).await;
-    }
+    pair.delete_all(before.keys()).await;
     let expected = before.into_iter().map(|(path, content)| (path.replace("old/", "new/"), content)).collect();
     pair.both_hold(&expected).await;
     agent.in_step(MIRROR).await;
@@ -68,21 +66,19 @@ async fn a_trash_that_leaves_no_room_waits_for_an_answer() {
     let agent = pair.start().await;
     let full = pair.local();
     pair.both_hold(&full).await;
-    for path in full.keys() {
-        pair.bucket.delete(&format!("docs/{path}")).await;
-    }
+    pair.delete_all(full.keys()).await;
     wait::until("the files are in the trash", async || {
-        let files = agent.ask(&["sync", "trash", "list"])["entries"].as_array().unwrap().len();
+        let files = agent.trash().len();
         wait::hold(files == 3, files)
     })
     .await;
     pair.bucket.put("docs/new", vec![9; 14 * MIB]).await;
     let halt = agent.halted(MIRROR, &["trash-full"]).await;
-    assert_eq!(agent.ask(&["sync", "trash", "list"])["entries"].as_array().unwrap().len(), 3);
+    assert_eq!(agent.trash().len(), 3);
     agent.ask(&["sync", "approve", &halt]);
     let expected = [("new".to_owned(), vec![9; 14 * MIB].into())].into();
     pair.both_hold(&expected).await;
     agent.in_step(MIRROR).await;
-    let left = agent.ask(&["sync", "trash", "list"])["entries"].as_array().unwrap().len();
+    let left = agent.trash().len();
     assert!(left < 3, "the oldest made room: {left}");
 }

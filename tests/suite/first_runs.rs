@@ -8,7 +8,7 @@ use std::os::unix::fs::symlink;
 use std::process::Command;
 
 use bytes::Bytes;
-use gosync_tests::agent::{Agent, with_mirror};
+use gosync_tests::agent::{Agent, note, with_mirror};
 use gosync_tests::pair::{MIRROR, PREFIX, Pair, Tree, contents, tree, write};
 use gosync_tests::wait;
 use serde_json::{Value, json};
@@ -33,10 +33,8 @@ async fn both_hold_with_copy(pair: &Pair, agent: &Agent, mut expected: Tree, los
     copy
 }
 
-/// What the state says of a path that is not simply in step.
-fn note(mirror: &Value, path: &str) -> Option<Value> {
-    let notes = mirror["paths"].as_array().unwrap();
-    notes.iter().find(|note| note["path"] == path && note["state"] == "problem").cloned()
+fn is_problem(mirror: &Value, path: &str) -> bool {
+    note(mirror, path).is_some_and(|note| note["state"] == "problem")
 }
 
 // ---- both sides filled --------------------------------------------------------------------------------------------
@@ -145,8 +143,8 @@ async fn an_object_that_meets_a_folder_of_its_name_is_reported_and_kept() {
     write(&pair.root.join("a/b"), "in a folder");
     pair.put_all(&tree([("a", "an object")])).await;
     let agent = Agent::start(pair.home.path(), &pair.config).await;
-    wait::until("the folder's file goes up", async || pair.bucket.get("docs/a/b").await.ok_or("absent")).await;
-    agent.until(MIRROR, "the object is reported", |mirror| note(mirror, "a").is_some()).await;
+    pair.goes_up("a/b").await;
+    agent.until(MIRROR, "the object is reported", |mirror| is_problem(mirror, "a")).await;
     agent.in_step(MIRROR).await;
     assert_eq!(pair.bucket.get("docs/a").await.as_deref(), Some(&b"an object"[..]));
     assert_eq!(pair.local().get("a/b").map(|content| &content[..]), Some(&b"in a folder"[..]));
@@ -167,10 +165,10 @@ async fn links_and_pipes_are_skipped_and_reported_and_never_followed() {
     // The bucket would have something written through a link, and over one.
     pair.put_all(&tree([("to-folder/planted", "from the bucket"), ("to-file", "from the bucket")])).await;
     let agent = Agent::start(pair.home.path(), &pair.config).await;
-    wait::until("the plain file goes up", async || pair.bucket.get("docs/file").await.ok_or("absent")).await;
+    pair.goes_up("file").await;
     agent
         .until(MIRROR, "all four are reported", |mirror| {
-            ["to-file", "to-folder", "dangling", "pipe"].iter().all(|path| note(mirror, path).is_some())
+            ["to-file", "to-folder", "dangling", "pipe"].iter().all(|path| is_problem(mirror, path))
         })
         .await;
     agent.in_step(MIRROR).await;
@@ -218,7 +216,7 @@ async fn a_local_name_that_no_key_can_spell_is_reported_and_blocks_nobody() {
     fs::write(&odd, "not UTF-8").unwrap();
     write(&pair.root.join("plain"), "goes up");
     let agent = pair.start().await;
-    agent.until(MIRROR, "it is reported", |mirror| note(mirror, "latin-\u{fffd}").is_some()).await;
+    agent.until(MIRROR, "it is reported", |mirror| is_problem(mirror, "latin-\u{fffd}")).await;
     assert_eq!(pair.remote().await, tree([("plain", "goes up")]));
     assert_eq!(fs::read(&odd).unwrap(), b"not UTF-8");
 }
@@ -245,7 +243,7 @@ async fn keys_that_no_file_can_have_are_left_alone_and_nothing_leaves_the_root()
     agent
         .until(MIRROR, "the odd keys are reported and the others are here", |mirror| {
             // Named by their keys: they have no path.
-            odd.keys().all(|path| note(mirror, &format!("{PREFIX}{path}")).is_some()) && pair.local() == expected
+            odd.keys().all(|path| is_problem(mirror, &format!("{PREFIX}{path}"))) && pair.local() == expected
         })
         .await;
     agent.in_step(MIRROR).await;
@@ -276,13 +274,7 @@ async fn renaming_the_folder_of_most_files_is_no_burst_of_deletes() {
         let moved: Tree =
             pair.local().into_iter().map(|(path, content)| (path.replace("d0/", "moved/"), content)).collect();
         let mut agent = pair.start().await;
-        if !running {
-            agent.stop().await;
-        }
-        fs::rename(pair.root.join("d0"), pair.root.join("moved")).unwrap();
-        if !running {
-            agent.restart().await;
-        }
+        agent.meanwhile(running, || fs::rename(pair.root.join("d0"), pair.root.join("moved")).unwrap()).await;
         wait::until("both sides hold the moved files", async || {
             let mirror = agent.mirror(MIRROR);
             assert_eq!(mirror["halts"], json!([]), "{mirror:#}");

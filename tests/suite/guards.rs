@@ -34,9 +34,7 @@ async fn a_listing_that_fails_lies_or_is_cut_deletes_nothing() {
     ];
     // Several pages, so that one may end early.
     let pair = Pair::with_store(|options| options.page_size_max = 10).await;
-    pair.fill(FILES, 3);
-    let expected = pair.local();
-    let mut agent = pair.start().await;
+    let (mut agent, expected) = pair.fill_and_start(FILES).await;
     for lie in lies {
         for running in [true, false] {
             let name = format!("{lie:?}, {}", if running { "while it runs" } else { "at its start" });
@@ -56,7 +54,7 @@ async fn a_listing_that_fails_lies_or_is_cut_deletes_nothing() {
             pair.store.faults().clear();
             agent.in_step(MIRROR).await;
             assert_eq!(pair.local(), expected, "{name}");
-            assert_eq!(agent.ask(&["sync", "trash", "list"])["entries"], json!([]), "{name}");
+            assert_eq!(agent.trash(), [json!(null); 0], "{name}");
         }
     }
     pair.both_hold(&expected).await;
@@ -77,15 +75,13 @@ async fn listings_that_fail_are_told_and_mend_by_themselves() {
 #[tokio::test(flavor = "multi_thread")]
 async fn an_emptied_bucket_takes_no_file_and_deny_uploads_them_again() {
     let (pair, agent, expected) = Pair::filled(FILES).await;
-    for path in expected.keys() {
-        pair.bucket.delete(&format!("docs/{path}")).await;
-    }
+    pair.delete_all(expected.keys()).await;
     let halt = agent.halted(MIRROR, &["remote-emptied"]).await;
     assert_eq!(agent.run(&["sync", "flush", "--wait"]).status.code(), Some(7));
     assert_eq!(pair.local(), expected);
     // Creations go on both ways.
     write(&pair.root.join("new-here"), "up");
-    wait::until("a creation goes up", async || pair.bucket.get("docs/new-here").await.ok_or("absent")).await;
+    pair.goes_up("new-here").await;
     assert_eq!(agent.mirror(MIRROR)["status"], "halted");
 
     agent.ask(&["sync", "deny", &halt]);
@@ -98,15 +94,12 @@ async fn an_emptied_bucket_takes_no_file_and_deny_uploads_them_again() {
 #[tokio::test(flavor = "multi_thread")]
 async fn an_emptied_bucket_that_is_approved_moves_the_files_to_the_trash() {
     let (pair, agent, expected) = Pair::filled(FILES).await;
-    for path in expected.keys() {
-        pair.bucket.delete(&format!("docs/{path}")).await;
-    }
+    pair.delete_all(expected.keys()).await;
     let halt = agent.halted(MIRROR, &["remote-emptied"]).await;
     agent.ask(&["sync", "approve", &halt]);
     pair.both_hold(&BTreeMap::new()).await;
     agent.in_step(MIRROR).await;
-    let entries = agent.ask(&["sync", "trash", "list"])["entries"].as_array().unwrap().len();
-    assert_eq!(entries, FILES);
+    assert_eq!(agent.trash().len(), FILES);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -168,9 +161,7 @@ async fn with_versions_deny_brings_back_what_was_deleted_before_the_halt() {
     for restarted in [false, true] {
         let pair = Pair::new().await;
         pair.bucket.enable_versions().await;
-        pair.fill(MANY, 3);
-        let expected = pair.local();
-        let mut agent = pair.start().await;
+        let (mut agent, expected) = pair.fill_and_start(MANY).await;
         delete_files(&pair, 0..80);
         wait::until("the first burst is carried over", async || {
             let left = pair.remote().await.len();
@@ -194,9 +185,7 @@ async fn with_versions_deny_brings_back_what_was_deleted_before_the_halt() {
 #[tokio::test(flavor = "multi_thread")]
 async fn many_deletes_in_the_bucket_wait_too_and_deny_uploads_the_files_again() {
     let (pair, agent, expected) = Pair::filled(MANY).await;
-    for path in expected.keys().take(120) {
-        pair.bucket.delete(&format!("docs/{path}")).await;
-    }
+    pair.delete_all(expected.keys().take(120)).await;
     let halt = agent.halted(MIRROR, &["too-many-deletes"]).await;
     let kept = pair.local().len();
     assert!(kept >= MANY / 2, "only {kept} of {MANY} files are left");

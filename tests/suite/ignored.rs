@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use gosync_tests::pair::{MIRROR, PREFIX, Pair, tree, write};
+use gosync_tests::pair::{MIRROR, Pair, tree, write};
 use gosync_tests::wait;
 use serde_json::json;
 
@@ -53,7 +53,7 @@ async fn a_synced_file_that_becomes_ignored_stays_in_the_bucket_when_it_is_delet
     pair.write_all(&tree([("a.log", "was synced"), ("b.txt", "is synced")]));
     let agent = pair.start().await;
     write(&pair.root.join(".gosyncignore"), "*.log\n");
-    wait::until("the rule goes up", async || pair.bucket.get("docs/.gosyncignore").await.ok_or("absent")).await;
+    pair.goes_up(".gosyncignore").await;
     agent.in_step(MIRROR).await;
     fs::remove_file(pair.root.join("a.log")).unwrap();
     fs::remove_file(pair.root.join("b.txt")).unwrap();
@@ -80,9 +80,9 @@ async fn a_file_that_an_ignore_file_just_written_speaks_of_never_leaves() {
         write(&pair.root.join(format!("{folder}.gosyncignore")), format!("secret{number}\n*.log\n"));
         write(&pair.root.join(format!("{folder}secret{number}")), "stays here");
         write(&pair.root.join(format!("{folder}deep/a.log")), "stays here");
-        let travels = format!("{PREFIX}{folder}travels");
-        write(&pair.root.join(format!("{folder}travels")), "goes up");
-        wait::until("a further file goes up", async || pair.bucket.head(&travels).await.ok_or("absent")).await;
+        let travels = format!("{folder}travels");
+        write(&pair.root.join(&travels), "goes up");
+        pair.goes_up(&travels).await;
     }
     // The same for a rule that is added to a file that was known.
     write(&pair.root.join("sub0/.gosyncignore"), "secret0\n*.log\nlate\n");
@@ -116,7 +116,7 @@ async fn a_rule_that_was_written_while_nobody_ran_holds_from_the_start() {
     }
     agent.answering().await;
     write(&pair.root.join("sub/travels"), "goes up");
-    wait::until("a further file goes up", async || pair.bucket.head("docs/sub/travels").await.ok_or("absent")).await;
+    pair.goes_up("sub/travels").await;
     agent.in_step(MIRROR).await;
     let remote: Vec<String> = pair.remote().await.into_keys().collect();
     assert_eq!(remote, ["sub/.gosyncignore", "sub/there", "sub/travels"]);

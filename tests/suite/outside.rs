@@ -199,12 +199,12 @@ fn listed(agent: &Agent) -> String {
 }
 
 /// In error for this reason, and so everywhere where it is told.
-async fn wrong(agent: &mut Agent, class: &str) {
+async fn wrong(agent: &Agent, class: &str) {
     agent.in_error(MIRROR, class).await;
     assert_eq!(listed(agent), "error");
     assert!(!agent.run(&["probe", "ready"]).status.success());
     assert!(agent.run(&["probe", "live"]).status.success());
-    assert!(agent.ask(&["sync", "state"])["mirrors"][0]["files"] == 0);
+    assert_eq!(agent.mirror(MIRROR)["files"], 0);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -213,8 +213,8 @@ async fn a_store_that_is_started_later_is_found_without_a_restart() {
     let (access_key, secret_key) = ("gosync".to_owned(), "gosync-secret".to_owned());
     let address = Address { endpoint: format!("http://127.0.0.1:{port}"), access_key, secret_key };
     let outside = Outside::new(&address);
-    let mut agent = outside.start().await;
-    wrong(&mut agent, "endpoint").await;
+    let agent = outside.start().await;
+    wrong(&agent, "endpoint").await;
     let store = DevStore::start_with(|options| {
         options.listen.set_port(port);
         options.buckets = vec!["bucket".to_owned()];
@@ -233,8 +233,8 @@ async fn a_store_that_comes_to_know_the_keys_is_used_without_a_restart() {
             access_key: access_key.clone(),
             secret_key: secret_key.clone(),
         });
-        let mut agent = outside.start().await;
-        wrong(&mut agent, "credentials").await;
+        let agent = outside.start().await;
+        wrong(&agent, "credentials").await;
         let store = store
             .restart_with(|options| {
                 options.access_key = access_key;
@@ -252,8 +252,8 @@ async fn wrong_keys_are_mended_by_editing_the_config() {
     let mut outside = Outside::new(&store.address);
     let right = outside.config["s3"]["secret_key"].clone();
     outside.config["s3"]["secret_key"] = json!("wrong-secret");
-    let mut agent = outside.start().await;
-    wrong(&mut agent, "credentials").await;
+    let agent = outside.start().await;
+    wrong(&agent, "credentials").await;
     outside.config["s3"]["secret_key"] = right;
     fs::write(outside.home.path().join("config.yaml"), outside.config.to_string()).unwrap();
     outside.syncs(&agent, &bucket).await;
@@ -263,8 +263,8 @@ async fn wrong_keys_are_mended_by_editing_the_config() {
 async fn a_bucket_that_is_made_later_is_filled_without_a_restart() {
     let store = DevStore::start().await;
     let outside = Outside::new(&store.address);
-    let mut agent = outside.start().await;
-    wrong(&mut agent, "bucket").await;
+    let agent = outside.start().await;
+    wrong(&agent, "bucket").await;
     let bucket = store.bucket("bucket").await;
     outside.syncs(&agent, &bucket).await;
 }
@@ -279,8 +279,8 @@ async fn a_root_that_may_be_read_later_is_synced_without_a_restart() {
     let outside = Outside::new(&store.address);
     give_away(outside.home.path());
     mode(&outside.root, 0o000);
-    let mut agent = Agent::start_unprivileged(outside.home.path(), &outside.config).await;
-    wrong(&mut agent, "permission").await;
+    let agent = Agent::start_unprivileged(outside.home.path(), &outside.config).await;
+    wrong(&agent, "permission").await;
     mode(&outside.root, 0o755);
     outside.syncs(&agent, &bucket).await;
 }

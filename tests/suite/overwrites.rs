@@ -12,22 +12,6 @@ use gosync_tests::wait;
 /// Over the 20 below which no guard asks.
 const FILES: usize = 30;
 
-#[tokio::test(flavor = "multi_thread")]
-async fn everything_changed_at_once_waits_for_an_answer() {
-    let (pair, mut agent, expected) = Pair::filled(FILES).await;
-    agent.stop().await;
-    for path in expected.keys() {
-        write(&pair.root.join(path), "encrypted, pay here");
-    }
-    agent.restart().await;
-    let halt = agent.halted(MIRROR, &["everything-changed"]).await;
-    assert_eq!(pair.remote().await, expected);
-    agent.ask(&["sync", "approve", &halt]);
-    let changed = pair.local();
-    pair.both_hold(&changed).await;
-    agent.in_step(MIRROR).await;
-}
-
 fn change_all(pair: &Pair, expected: &Tree) {
     for path in expected.keys() {
         write(&pair.root.join(path), "encrypted, pay here");
@@ -36,6 +20,20 @@ fn change_all(pair: &Pair, expected: &Tree) {
 
 fn puts(pair: &Pair) -> usize {
     pair.requests(|kind| kind == Kind::Put).len()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn everything_changed_at_once_waits_for_an_answer() {
+    let (pair, mut agent, expected) = Pair::filled(FILES).await;
+    agent.stop().await;
+    change_all(&pair, &expected);
+    agent.restart().await;
+    let halt = agent.halted(MIRROR, &["everything-changed"]).await;
+    assert_eq!(pair.remote().await, expected);
+    agent.ask(&["sync", "approve", &halt]);
+    let changed = pair.local();
+    pair.both_hold(&changed).await;
+    agent.in_step(MIRROR).await;
 }
 
 /// What a person read off is what they can answer, however long they took.
@@ -61,8 +59,7 @@ async fn the_halt_of_everything_changed_keeps_its_id_and_is_carried_over_exactly
         write(&pair.root.join(edited), format!("encrypted again, {restarted}"));
         let created = format!("new-{restarted}");
         write(&pair.root.join(&created), "goes up");
-        let key = format!("docs/{created}");
-        wait::until("a creation goes up", async || pair.bucket.head(&key).await.ok_or("absent")).await;
+        pair.goes_up(&created).await;
         pair.four_checks().await;
         let mut remote = pair.remote().await;
         remote.retain(|path, _| !path.starts_with("new-"));
@@ -86,9 +83,7 @@ async fn the_halt_of_everything_changed_keeps_its_id_and_is_carried_over_exactly
 async fn a_full_look_that_breaks_off_lets_no_overwrite_through() {
     // Several pages, so that the listing can break off late.
     let pair = Pair::with_store(|options| options.page_size_max = 10).await;
-    pair.fill(FILES, 3);
-    let expected = pair.local();
-    let mut agent = pair.start().await;
+    let (mut agent, expected) = pair.fill_and_start(FILES).await;
     agent.stop().await;
     change_all(&pair, &expected);
     pair.proxy.forget();

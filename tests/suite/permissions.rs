@@ -4,27 +4,16 @@ use std::fs;
 use std::io::Write as _;
 use std::os::unix::fs::{OpenOptionsExt as _, chown};
 
-use gosync_tests::agent::{Agent, note};
-use gosync_tests::pair::{MIRROR, Pair, write};
-use gosync_tests::permissions::{give_away, mode};
-use gosync_tests::process::needs_root;
-use gosync_tests::wait;
+use gosync_tests::agent::note;
+use gosync_tests::pair::{MIRROR, write};
+use gosync_tests::permissions::{filled, give_away, mode};
 use serde_json::Value;
 
 const FILES: usize = 30;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_unreadable_folder_blocks_only_itself() {
-    if !needs_root("running the agent as a user whom permissions hold back") {
-        return;
-    }
-    let pair = Pair::new().await;
-    pair.fill(FILES, 3);
-    let expected = pair.local();
-    give_away(pair.home.path());
-    let mut agent = Agent::start_unprivileged(pair.home.path(), &pair.config).await;
-    agent.in_step(MIRROR).await;
-    pair.both_hold(&expected).await;
+    let Some((pair, mut agent, expected)) = filled(FILES).await else { return };
 
     let closed = pair.root.join("d1");
     mode(&closed, 0o000);
@@ -37,8 +26,7 @@ async fn an_unreadable_folder_blocks_only_itself() {
         let name = format!("new-{restarted}");
         write(&pair.root.join(&name), "goes up");
         give_away(&pair.root.join(&name));
-        let key = format!("docs/{name}");
-        wait::until("the rest goes on", async || pair.bucket.get(&key).await.ok_or("absent")).await;
+        pair.goes_up(&name).await;
         pair.bucket.put("docs/d1/from-the-bucket", "waits").await;
         pair.four_checks().await;
         pair.bucket_keeps(&expected).await;
@@ -52,15 +40,7 @@ async fn an_unreadable_folder_blocks_only_itself() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_unreadable_root_is_an_error_that_ends_by_itself() {
-    if !needs_root("running the agent as a user whom permissions hold back") {
-        return;
-    }
-    let pair = Pair::new().await;
-    pair.fill(FILES, 3);
-    let expected = pair.local();
-    give_away(pair.home.path());
-    let mut agent = Agent::start_unprivileged(pair.home.path(), &pair.config).await;
-    agent.in_step(MIRROR).await;
+    let Some((pair, mut agent, expected)) = filled(FILES).await else { return };
     agent.stop().await;
     mode(&pair.root, 0o000);
     agent.restart().await;
@@ -74,15 +54,7 @@ async fn an_unreadable_root_is_an_error_that_ends_by_itself() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_unreadable_file_is_told_and_its_object_stays() {
-    if !needs_root("running the agent as a user whom permissions hold back") {
-        return;
-    }
-    let pair = Pair::new().await;
-    pair.fill(FILES, 3);
-    let expected = pair.local();
-    give_away(pair.home.path());
-    let agent = Agent::start_unprivileged(pair.home.path(), &pair.config).await;
-    agent.in_step(MIRROR).await;
+    let Some((pair, agent, expected)) = filled(FILES).await else { return };
     let file = pair.root.join("d0/f0000");
     fs::write(&file, "secret").unwrap();
     chown(&file, Some(0), Some(0)).unwrap();
@@ -90,23 +62,15 @@ async fn an_unreadable_file_is_told_and_its_object_stays() {
     agent.until(MIRROR, "the file is reported", |mirror| note(mirror, "d0/f0000").is_some()).await;
     write(&pair.root.join("another"), "goes up");
     give_away(&pair.root.join("another"));
-    wait::until("the rest goes on", async || pair.bucket.get("docs/another").await.ok_or("absent")).await;
+    pair.goes_up("another").await;
     pair.bucket_keeps(&expected).await;
 }
 
 /// A flush is no success while something could not even be read; it says what. Mended, nobody needs to say so.
 #[tokio::test(flavor = "multi_thread")]
 async fn what_cannot_be_read_is_not_flushed_and_is_taken_up_by_itself_once_it_can() {
-    if !needs_root("running the agent as a user whom permissions hold back") {
-        return;
-    }
     for (closed, path) in [("d1", "d1/new"), ("new", "new")] {
-        let pair = Pair::new().await;
-        pair.fill(FILES, 3);
-        let mut expected = pair.local();
-        give_away(pair.home.path());
-        let agent = Agent::start_unprivileged(pair.home.path(), &pair.config).await;
-        agent.in_step(MIRROR).await;
+        let Some((pair, agent, mut expected)) = filled(FILES).await else { return };
 
         // From its first moment on nobody but root can read the file, or the folder that it is in.
         let closed = pair.root.join(closed);

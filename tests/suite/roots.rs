@@ -12,7 +12,7 @@ use std::time::{Duration, SystemTime};
 use fuser::{Errno, FileAttr, FileHandle, FileType, Filesystem, INodeNo, ReplyAttr, ReplyEntry, Request};
 use gosync_tests::agent::{Agent, note, with_mirror};
 use gosync_tests::mount::Mount;
-use gosync_tests::pair::{MIRROR, Pair, write};
+use gosync_tests::pair::{MIRROR, Pair, Tree, write};
 use gosync_tests::process::needs_root;
 use gosync_tests::proxy::{Kind, Seen, Verdict};
 use gosync_tests::wait;
@@ -43,6 +43,24 @@ fn empty(folder: &Path) {
     }
 }
 
+async fn emptied_while_nobody_looked() -> (Pair, Agent, Tree) {
+    let (pair, mut agent, expected) = Pair::filled(FILES).await;
+    agent.meanwhile(false, || empty(&pair.root)).await;
+    (pair, agent, expected)
+}
+
+/// Whoever wanted to conclude something has done so. Of a halted root nothing is listed, so the agent's turns are told by
+/// another mirror that it is given.
+async fn four_turns(pair: &Pair, agent: &Agent) {
+    agent.ask(&["sync", "mirror", pair.home.dir("beside").to_str().unwrap(), "/beside"]);
+    let turns = || {
+        let seen = pair.proxy.seen();
+        seen.iter().filter(|seen| seen.kind == Kind::List && seen.query.contains("prefix=beside%2F")).count()
+    };
+    wait::until("four turns", async || wait::hold(turns() >= 4, turns())).await;
+    assert_eq!(agent.mirror(MIRROR)["status"], "halted");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn an_emptied_root_deletes_nothing_and_goes_on_when_the_files_are_back() {
     let (pair, agent, expected) = Pair::filled(FILES).await;
@@ -61,20 +79,14 @@ async fn an_emptied_root_deletes_nothing_and_goes_on_when_the_files_are_back() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_root_emptied_while_nobody_looked_deletes_nothing() {
-    let (pair, mut agent, expected) = Pair::filled(FILES).await;
-    agent.stop().await;
-    empty(&pair.root);
-    agent.restart().await;
+    let (pair, agent, expected) = emptied_while_nobody_looked().await;
     agent.halted(MIRROR, ROOT_HALTS).await;
     pair.bucket_keeps(&expected).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn denying_that_a_root_was_emptied_on_purpose_downloads_all_of_it() {
-    let (pair, mut agent, expected) = Pair::filled(FILES).await;
-    agent.stop().await;
-    empty(&pair.root);
-    agent.restart().await;
+    let (pair, agent, expected) = emptied_while_nobody_looked().await;
     let halt = agent.halted(MIRROR, &["root-emptied"]).await;
     agent.ask(&["sync", "deny", &halt]);
     agent.in_step(MIRROR).await;
@@ -83,10 +95,7 @@ async fn denying_that_a_root_was_emptied_on_purpose_downloads_all_of_it() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn approving_that_a_root_was_emptied_on_purpose_deletes_the_objects() {
-    let (pair, mut agent, _) = Pair::filled(FILES).await;
-    agent.stop().await;
-    empty(&pair.root);
-    agent.restart().await;
+    let (pair, agent, _) = emptied_while_nobody_looked().await;
     let halt = agent.halted(MIRROR, &["root-emptied"]).await;
     agent.ask(&["sync", "approve", &halt]);
     pair.both_hold(&BTreeMap::new()).await;
@@ -96,7 +105,7 @@ async fn approving_that_a_root_was_emptied_on_purpose_deletes_the_objects() {
 /// So few files that the guard against many deletes has no say: the missing marker alone has to do.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_small_root_emptied_with_its_marker_deletes_nothing() {
-    let (pair, agent, expected) = Pair::filled(5).await;
+    let (pair, agent, expected) = Pair::filled(FEW).await;
     empty(&pair.root);
     agent.halted(MIRROR, ROOT_HALTS).await;
     pair.bucket_keeps(&expected).await;
@@ -104,7 +113,7 @@ async fn a_small_root_emptied_with_its_marker_deletes_nothing() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_removed_root_deletes_nothing() {
-    let (pair, agent, expected) = Pair::filled(5).await;
+    let (pair, agent, expected) = Pair::filled(FEW).await;
     fs::remove_dir_all(&pair.root).unwrap();
     agent.halted(MIRROR, ROOT_HALTS).await;
     pair.bucket_keeps(&expected).await;
@@ -129,18 +138,16 @@ async fn a_root_moved_away_deletes_nothing_and_goes_on_when_it_is_back() {
 async fn a_root_replaced_by_another_folder_is_neither_read_nor_written() {
     for running in [true, false] {
         let (pair, mut agent, expected) = Pair::filled(FILES).await;
-        if !running {
-            agent.stop().await;
-        }
         let aside = pair.home.path().join("aside");
-        fs::rename(&pair.root, &aside).unwrap();
-        write(&pair.root.join("foreign"), "not of this mirror");
-        if !running {
-            agent.restart().await;
-        }
+        agent
+            .meanwhile(running, || {
+                fs::rename(&pair.root, &aside).unwrap();
+                write(&pair.root.join("foreign"), "not of this mirror");
+            })
+            .await;
         agent.halted(MIRROR, ROOT_HALTS).await;
         pair.bucket.put("docs/while-away", "later").await;
-        four_polls(&agent).await;
+        four_turns(&pair, &agent).await;
         let found: Vec<String> = pair.local().into_keys().collect();
         assert_eq!(found, ["foreign"], "written into the foreign folder");
         assert!(!pair.remote().await.contains_key("foreign"), "the foreign folder went up");
@@ -155,20 +162,15 @@ async fn a_root_replaced_by_another_folder_is_neither_read_nor_written() {
     }
 }
 
-/// Under a halt of the root nothing is listed, so turns are told by the halt standing through several answers.
-async fn four_polls(agent: &Agent) {
-    for _ in 0..4 {
-        agent.halted(MIRROR, ROOT_HALTS).await;
-    }
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn a_replaced_root_that_is_approved_is_a_first_run_that_joins_both_sides() {
     let (pair, mut agent, mut expected) = Pair::filled(FILES).await;
-    agent.stop().await;
-    fs::rename(&pair.root, pair.home.path().join("aside")).unwrap();
-    write(&pair.root.join("foreign"), "joins");
-    agent.restart().await;
+    agent
+        .meanwhile(false, || {
+            fs::rename(&pair.root, pair.home.path().join("aside")).unwrap();
+            write(&pair.root.join("foreign"), "joins");
+        })
+        .await;
     let halt = agent.halted(MIRROR, &["root-replaced"]).await;
     agent.ask(&["sync", "approve", &halt]);
     agent.in_step(MIRROR).await;
@@ -187,23 +189,15 @@ async fn a_marker_made_by_hand_in_an_emptied_root_deletes_nothing() {
         if !same {
             text["uuid"] = json!("11111111111111111111111111111111");
         }
-        if !running {
-            agent.stop().await;
-        }
-        empty(&pair.root);
-        write(&marker, text.to_string());
-        if !running {
-            agent.restart().await;
-        }
+        agent
+            .meanwhile(running, || {
+                empty(&pair.root);
+                write(&marker, text.to_string());
+            })
+            .await;
         agent.halted(MIRROR, &[ROOT_HALTS, &["too-many-deletes"]].concat()).await;
-        four_polls_of_anything(&agent).await;
+        four_turns(&pair, &agent).await;
         pair.bucket_keeps(&expected).await;
-    }
-}
-
-async fn four_polls_of_anything(agent: &Agent) {
-    for _ in 0..4 {
-        assert_eq!(agent.mirror(MIRROR)["status"], "halted");
     }
 }
 
@@ -215,19 +209,10 @@ async fn an_unmounted_root_deletes_nothing() {
     for running in [true, false] {
         let pair = Pair::new().await;
         let mount = Mount::tmpfs(&pair.root);
-        pair.fill(FILES, 3);
-        let expected = pair.local();
-        let mut agent = pair.start().await;
-        pair.both_hold(&expected).await;
-        if !running {
-            agent.stop().await;
-        }
-        drop(mount);
-        if !running {
-            agent.restart().await;
-        }
+        let (mut agent, expected) = pair.fill_and_start(FILES).await;
+        agent.meanwhile(running, || drop(mount)).await;
         agent.halted(MIRROR, ROOT_HALTS).await;
-        four_polls(&agent).await;
+        four_turns(&pair, &agent).await;
         assert!(!pair.root.join(".gosync").exists(), "the empty mount point was made a root");
         assert_eq!(pair.local(), BTreeMap::new(), "written below the mount point");
         pair.bucket_keeps(&expected).await;
@@ -243,13 +228,8 @@ async fn a_root_that_is_mounted_later_goes_on_by_itself() {
     // The disk, here a folder that is bound to the root: it survives being unmounted.
     let disk = pair.home.dir("disk");
     let mount = Mount::bind(&disk, &pair.root);
-    pair.fill(FILES, 3);
-    let expected = pair.local();
-    let mut agent = pair.start().await;
-    pair.both_hold(&expected).await;
-    agent.stop().await;
-    drop(mount);
-    agent.restart().await;
+    let (mut agent, expected) = pair.fill_and_start(FILES).await;
+    agent.meanwhile(false, || drop(mount)).await;
     agent.halted(MIRROR, ROOT_HALTS).await;
     let _mount = Mount::bind(&disk, &pair.root);
     agent.in_step(MIRROR).await;
@@ -296,14 +276,12 @@ async fn a_marker_made_by_hand_in_a_small_emptied_root_deletes_nothing() {
     for marker in ["{}", "not JSON", &by_hand, &copied] {
         for running in [true, false] {
             let (pair, mut agent, expected) = Pair::filled(FEW).await;
-            if !running {
-                agent.stop().await;
-            }
-            empty(&pair.root);
-            write(&pair.root.join(".gosync/marker"), marker);
-            if !running {
-                agent.restart().await;
-            }
+            agent
+                .meanwhile(running, || {
+                    empty(&pair.root);
+                    write(&pair.root.join(".gosync/marker"), marker);
+                })
+                .await;
             let halt = agent.halted(MIRROR, ROOT_HALTS).await;
             pair.bucket_keeps(&expected).await;
             // Whatever was about to be concluded: as a first run it is the bucket that fills the folder.
@@ -353,10 +331,7 @@ async fn a_volume_with_its_state_that_is_not_mounted_at_the_start_is_missed_and_
     let disk = pair.home.path().join("disk");
     let _disk = Mount::tmpfs(&disk);
     let mount = Mount::bind(&disk, &pair.root);
-    pair.fill(FILES, 3);
-    let mut expected = pair.local();
-    let mut agent = pair.start().await;
-    pair.both_hold(&expected).await;
+    let (mut agent, mut expected) = pair.fill_and_start(FILES).await;
     agent.stop().await;
     drop(mount);
 
@@ -370,7 +345,7 @@ async fn a_volume_with_its_state_that_is_not_mounted_at_the_start_is_missed_and_
     agent.restart().await;
     agent.halted(MIRROR, &["root-missing"]).await;
     pair.bucket.put("docs/while-away", "later").await;
-    four_polls(&agent).await;
+    four_turns(&pair, &agent).await;
     assert_eq!(fs::read_dir(&pair.root).unwrap().count(), 0, "written into the bare mount point");
     pair.bucket_keeps(&expected).await;
 

@@ -4,10 +4,10 @@ use std::fs::{self, File};
 use std::path::Path;
 use std::time::{Duration, SystemTime};
 
-use gosync_tests::pair::{PREFIX, write};
+use gosync_tests::pair::{PREFIX, Pair, Tree, write};
 use gosync_tests::process::Folder;
 use gosync_tests::rclone::Rclone;
-use gosync_tests::replica::{Replica, bucket, in_step, quiet};
+use gosync_tests::replica::{LONG, Replica, bucket, in_step, quiet};
 use gosync_tests::stranger::Stranger;
 use gosync_tests::tree::{self, Compare, Gardener};
 use gosync_tests::wait;
@@ -139,5 +139,43 @@ async fn new_content_under_our_own_old_headers_is_seen_as_new() {
 
     both_hold(&left, &right, "report.txt", Some(b"other version")).await;
     in_step(&left, &right, &bucket, Compare::Content).await;
+    quiet(&left, &right).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn other_hard_links_of_a_replaced_file_keep_the_old_content_and_that_is_told() {
+    let pair = Pair::new().await;
+    write(&pair.root.join("first"), "old");
+    fs::hard_link(pair.root.join("first"), pair.root.join("second")).unwrap();
+    let agent = pair.start().await;
+    pair.bucket.put("docs/first", "new").await;
+    pair.both_hold(&Tree::from([("first".into(), "new".into()), ("second".into(), "old".into())])).await;
+    let told = || agent.process().log().contains("its other hard links keep the old content");
+    wait::until("the log tells of the links", async || told().then_some(()).ok_or_else(|| agent.process().log())).await;
+}
+
+/// MinIO can't have both, and hides the one behind the other.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_file_and_a_folder_take_each_others_place_where_the_store_cannot_have_both() {
+    let (_server, bucket) = bucket("each-others-place").await;
+    let folder = Folder::new("each-others-place");
+    let root = Replica::root(&folder, "left");
+    for path in ["folder/first", "folder/deep/second", "file"] {
+        write(&root.join(path), format!("old {path}"));
+    }
+    let left = Replica::start(&folder, "left", &bucket).await;
+    let right = Replica::start(&folder, "right", &bucket).await;
+    in_step(&left, &right, &bucket, Compare::Everything).await;
+    fs::remove_dir_all(root.join("folder")).unwrap();
+    write(&root.join("folder"), "a file by now");
+    fs::remove_file(root.join("file")).unwrap();
+    write(&root.join("file/inside"), "a folder by now");
+    wait::until_within(LONG, "both changes arrive on the right", async || {
+        let found = ["folder", "file/inside"].map(|path| fs::read_to_string(right.root.join(path)).ok());
+        let arrived = found == [Some("a file by now".to_owned()), Some("a folder by now".to_owned())];
+        wait::hold(arrived, format!("{found:?}"))
+    })
+    .await;
+    in_step(&left, &right, &bucket, Compare::Everything).await;
     quiet(&left, &right).await;
 }

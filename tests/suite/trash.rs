@@ -1,6 +1,6 @@
 //! What was deleted in the bucket: kept, listed, brought back.
 
-use gosync_tests::pair::{MIRROR, PREFIX, Pair, tree, write};
+use gosync_tests::pair::{MIRROR, Pair, tree, write};
 use serde_json::json;
 
 #[tokio::test(flavor = "multi_thread")]
@@ -10,9 +10,7 @@ async fn what_the_bucket_deleted_is_listed_in_the_trash_and_comes_back_when_it_i
     pair.write_all(&files);
     let agent = pair.start().await;
     pair.both_hold(&files).await;
-    for path in ["a/one", "a/two", "b"] {
-        pair.bucket.delete(&format!("{PREFIX}{path}")).await;
-    }
+    pair.delete_all(["a/one", "a/two", "b"]).await;
     pair.both_hold(&tree([("c", "4")])).await;
     let list = |more: &[&str]| {
         let entries = agent.ask(&[&["sync", "trash", "list"], more].concat())["entries"].as_array().unwrap().clone();
@@ -59,11 +57,11 @@ async fn the_longest_name_comes_back_from_the_trash_whole() {
     // Deleted twice: no two items meet in the trash.
     for _ in 0..2 {
         pair.both_hold(&files).await;
-        pair.bucket.delete(&format!("{PREFIX}{longest}")).await;
+        pair.delete_all([&longest]).await;
         pair.both_hold(&tree([("other", "stays")])).await;
-        let listed = agent.ask(&["sync", "trash", "list"]);
-        assert_eq!(listed["entries"].as_array().unwrap().len(), 1, "{listed:#}");
-        assert_eq!(listed["entries"][0]["path"], longest);
+        let listed = agent.trash();
+        assert_eq!(listed.len(), 1, "{listed:#?}");
+        assert_eq!(listed[0]["path"], longest);
         let restored = agent.ask(&["sync", "trash", "restore", &longest]);
         assert_eq!((&restored["restored"][0]["to"], &restored["failed"]), (&json!(longest), &json!([])));
     }
@@ -83,19 +81,14 @@ async fn deny_brings_the_longest_name_back_from_the_trash() {
     let agent = pair.start().await;
     pair.both_hold(&expected).await;
 
-    // Few enough to be carried over.
-    let delete = async |paths: &[&String]| {
-        for path in paths {
-            pair.bucket.delete(&format!("{PREFIX}{path}")).await;
-        }
-    };
     let mut paths: Vec<_> = expected.keys().collect();
     paths.retain(|path| **path != longest);
-    delete(&[&[&longest], &paths[..20]].concat()).await;
+    // Few enough to be carried over.
+    pair.delete_all([&[&longest], &paths[..20]].concat()).await;
     let left = expected.clone().into_iter().filter(|(path, _)| paths[20..].contains(&path)).collect();
     pair.both_hold(&left).await;
     // With these, more than half in ten minutes.
-    delete(&paths[20..40]).await;
+    pair.delete_all(&paths[20..40]).await;
     let halt = agent.halted(MIRROR, &["too-many-deletes"]).await;
     assert_eq!(pair.local(), left);
     agent.ask(&["sync", "deny", &halt]);

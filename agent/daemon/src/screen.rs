@@ -59,6 +59,9 @@ fn line(event: &Event) -> Option<(Tone, String)> {
     Some(match event {
         Event::Uploaded { path, bytes } => (Tone::Plain, format!("↑ {path}  {}", size(*bytes))),
         Event::Downloaded { path, bytes } => (Tone::Plain, format!("↓ {path}  {}", size(*bytes))),
+        Event::LinksParted { path, other_names } => {
+            (Tone::Warning, format!("! {path}  was replaced; its {other_names} other hard links keep the old content"))
+        }
         Event::DeletedObject { path } => (Tone::Plain, format!("✕ {path}  deleted in the bucket")),
         Event::Trashed { path } => (Tone::Plain, format!("✕ {path}  moved to .gosync/trash")),
         Event::Conflict { path, copy } => {

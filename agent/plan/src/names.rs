@@ -64,6 +64,13 @@ impl fmt::Display for NameProblem {
 
 impl std::error::Error for NameProblem {}
 
+/// Ordered, compared and hashed as its text.
+impl std::borrow::Borrow<str> for RelPath {
+    fn borrow(&self) -> &str {
+        &self.0
+    }
+}
+
 impl RelPath {
     /// Checks `path` (without leading `/`).
     pub fn new(path: impl Into<String>) -> Result<Self, NameProblem> {

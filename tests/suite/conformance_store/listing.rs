@@ -19,7 +19,7 @@ pub async fn keys_come_in_byte_order_whatever_the_page(rig: Rig) {
 }
 
 pub async fn a_listing_starts_after_a_key_and_stays_below_its_prefix(rig: Rig) {
-    for key in ["data", "data/a", "data/b", "data/b-1", "data/c/d", "data2/a"].iter().skip(1) {
+    for key in ["data/a", "data/b", "data/b-1", "data/c/d", "data2/a"] {
         rig.put(key, b"x").await;
     }
     assert_eq!(rig.keys(prefix("data/")).await, ["data/a", "data/b", "data/b-1", "data/c/d"]);

@@ -67,7 +67,7 @@ impl Teller {
             Event::WatchOverflow => metrics.watch_overflow(),
             Event::Hydrated { milliseconds } => metrics.hydrated(Duration::from_millis(*milliseconds)),
             Event::Recorded { .. } | Event::Halted { .. } | Event::HaltEnded { .. } => {}
-            Event::Problem { .. } | Event::TroubleEnded { .. } => {}
+            Event::Problem { .. } | Event::TroubleEnded { .. } | Event::LinksParted { .. } => {}
         }
     }
 
@@ -85,6 +85,9 @@ impl Teller {
             }
             Event::HaltEnded { reason } => {
                 tracing::info!(mirror, reason = words::halt_reason(*reason).as_str(), "no longer halted");
+            }
+            Event::LinksParted { path, other_names } => {
+                tracing::warn!(mirror, %path, other_names, "replaced; its other hard links keep the old content");
             }
             Event::Problem { path, message } => tracing::warn!(mirror, %path, message, "left alone for now"),
             Event::Trouble { class, message } => {

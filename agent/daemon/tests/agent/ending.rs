@@ -3,12 +3,24 @@
 use rustix::process::Signal;
 use serde_json::{Value, json};
 
-use crate::rig::{Rig, until};
+use crate::rig::{Agent, Rig, until};
 
 fn receipt(rig: &Rig) -> Value {
     let text = std::fs::read_to_string(rig.path("data/receipt.json")).unwrap();
     let receipts: Value = serde_json::from_str(&text).unwrap();
     receipts["receipts"][0].clone()
+}
+
+/// An agent whose last change has no store to go to.
+async fn cut_off_with_a_change(drain: &str) -> (Rig, Agent) {
+    let mut rig = Rig::new().await;
+    let mut config = rig.one_mirror();
+    config["sync"]["drain"] = json!(drain);
+    let agent = rig.start(&config).await;
+    agent.in_step("docs").await;
+    rig.stop_store().await;
+    std::fs::write(rig.path("docs/last.txt"), "words").unwrap();
+    (rig, agent)
 }
 
 #[tokio::test]
@@ -30,26 +42,14 @@ async fn a_last_change_is_flushed_before_the_end() {
 
 #[tokio::test]
 async fn what_could_not_be_flushed_is_in_the_receipt_and_the_exit_code() {
-    let mut rig = Rig::new().await;
-    let mut config = rig.one_mirror();
-    config["sync"]["drain"] = json!("1s");
-    let mut agent = rig.start(&config).await;
-    agent.in_step("docs").await;
-    rig.stop_store().await;
-    std::fs::write(rig.path("docs/last.txt"), "words").unwrap();
+    let (rig, mut agent) = cut_off_with_a_change("1s").await;
     assert_eq!(agent.stop().await, Some(1));
     assert_eq!(receipt(&rig)["flushed"], json!(false));
 }
 
 #[tokio::test]
 async fn a_second_signal_ends_at_once() {
-    let mut rig = Rig::new().await;
-    let mut config = rig.one_mirror();
-    config["sync"]["drain"] = json!("1h");
-    let mut agent = rig.start(&config).await;
-    agent.in_step("docs").await;
-    rig.stop_store().await;
-    std::fs::write(rig.path("docs/last.txt"), "words").unwrap();
+    let (rig, mut agent) = cut_off_with_a_change("1h").await;
     agent.signal(Signal::TERM);
     until("the flush has begun", async || if rig.path("data/receipt.json").exists() { Ok(()) } else { Err("not yet") })
         .await;

@@ -34,7 +34,7 @@ async fn keys_are_taken_over_by_listing_alone_and_then_adopted() {
     let counts = counters.snapshot().since(&before);
     assert_eq!(counts.of(Operation::GetObject) + counts.of(Operation::HeadObject), 0, "{counts:?}");
     assert_eq!(counts.writes(), 1, "the stranger's alone: {counts:?}");
-    assert!(agent.stop().await.is_some());
+    assert_eq!(agent.stop().await, Some(0));
 
     // Identical local files are adopted without a transfer.
     std::fs::create_dir_all(rig.path("docs/sub")).unwrap();

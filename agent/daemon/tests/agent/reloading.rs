@@ -22,6 +22,15 @@ async fn has_mirrors(agent: &Agent, wanted: &[&str]) {
     .await;
 }
 
+/// Waits until the state says this of what waits for a restart.
+async fn tells(agent: &Agent, is_so: impl Fn(&Value) -> bool) {
+    until("what waits for a restart is told", async || {
+        let state = agent.get("/sync/state").await?;
+        hold(is_so(&state["restart_needed"]), format!("{state:#}"))
+    })
+    .await;
+}
+
 #[tokio::test]
 async fn mirrors_come_change_and_go_with_the_config() {
     let rig = Rig::new().await;
@@ -52,11 +61,7 @@ async fn a_hangup_reads_the_config_and_says_what_waits_for_a_restart() {
     config["agent"]["device_name"] = json!("another");
     write(&rig, &config);
     agent.signal(Signal::HUP);
-    until("it says so", async || {
-        let state = agent.get("/sync/state").await?;
-        hold(state["restart_needed"] == json!(["agent.device_name"]), format!("{state:#}"))
-    })
-    .await;
+    tells(&agent, |waits| *waits == json!(["agent.device_name"])).await;
     agent.flush().await;
 }
 
@@ -67,16 +72,8 @@ async fn a_config_with_mistakes_changes_nothing() {
     let mut config = rig.config();
     config["sync"]["interval"] = json!("soon");
     write(&rig, &config);
-    until("the mistake is told", async || {
-        let state = agent.get("/sync/state").await?;
-        hold(state["restart_needed"].to_string().contains("sync.interval"), format!("{state:#}"))
-    })
-    .await;
+    tells(&agent, |waits| waits.to_string().contains("sync.interval")).await;
     assert_eq!(names(&agent).await, ["docs"]);
     write(&rig, &rig.one_mirror());
-    until("the mistake is forgotten", async || {
-        let state = agent.get("/sync/state").await?;
-        hold(state["restart_needed"] == json!([]), format!("{state:#}"))
-    })
-    .await;
+    tells(&agent, |waits| *waits == json!([])).await;
 }

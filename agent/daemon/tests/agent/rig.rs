@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use aws_sdk_s3::Client;
 use aws_sdk_s3::config::{BehaviorVersion, Credentials, Region, RequestChecksumCalculation};
+use aws_sdk_s3::error::{DisplayErrorContext, ProvideErrorMetadata as _};
 use aws_sdk_s3::primitives::ByteStream;
 use gosync_agent::{DevOptions, Options};
 use gosync_dev_s3::{DevS3, Running};
@@ -108,6 +109,13 @@ impl Rig {
         with_mirror(self.config(), "docs", &self.path("docs"), "/files")
     }
 
+    /// The same with the mirror's state in the folder itself.
+    pub fn one_volume(&self) -> Value {
+        let mut config = self.one_mirror();
+        config["syncs"][0]["state"] = json!("volume");
+        config
+    }
+
     pub fn launch(&self, config: &Value) -> Agent {
         Agent::launch(self.temp.path(), config)
     }
@@ -115,6 +123,15 @@ impl Rig {
     pub async fn start(&self, config: &Value) -> Agent {
         let mut agent = self.launch(config);
         agent.answering().await;
+        agent
+    }
+
+    /// An agent of the mirror `docs` that has brought its `note.txt` with the content `x` into the bucket.
+    pub async fn start_with_note(&self, config: &Value) -> Agent {
+        let agent = self.start(config).await;
+        agent.in_step("docs").await;
+        std::fs::write(self.path("docs/note.txt"), "x").unwrap();
+        agent.flush().await;
         agent
     }
 
@@ -304,7 +321,12 @@ impl Stranger {
     }
 
     pub async fn get(&self, key: &str) -> Option<String> {
-        let object = self.client.get_object().bucket(BUCKET).key(key).send().await.ok()?;
+        let object = match self.client.get_object().bucket(BUCKET).key(key).send().await {
+            Ok(object) => object,
+            Err(error) if error.code() == Some("NoSuchKey") => return None,
+            // Who didn't get to ask knows of no absence.
+            Err(error) => panic!("get {key}: {}", DisplayErrorContext(&error)),
+        };
         let bytes = object.body.collect().await.unwrap().into_bytes();
         Some(String::from_utf8_lossy(&bytes).into_owned())
     }

@@ -99,12 +99,8 @@ async fn limits_of_the_line_slow_down_and_lose_nothing() {
 #[tokio::test]
 async fn state_in_the_volume_lives_beside_the_files() {
     let rig = Rig::new().await;
-    let mut config = rig.one_mirror();
-    config["syncs"][0]["state"] = json!("volume");
-    let mut agent = rig.start(&config).await;
-    agent.in_step("docs").await;
-    std::fs::write(rig.path("docs/note.txt"), "x").unwrap();
-    agent.flush().await;
+    let config = rig.one_volume();
+    let mut agent = rig.start_with_note(&config).await;
     assert!(rig.path("docs/.gosync/state.db").exists());
     assert!(!rig.path("data/mirrors/docs.db").exists());
     assert_eq!(agent.stop().await, Some(0));

@@ -103,12 +103,8 @@ async fn another_prefix_is_not_hydrated_before_it_was_looked_at() {
 #[tokio::test]
 async fn a_volume_that_is_not_mounted_at_start_halts_the_mirror_until_it_is() {
     let rig = Rig::new().await;
-    let mut config = rig.one_mirror();
-    config["syncs"][0]["state"] = json!("volume");
-    let mut agent = rig.start(&config).await;
-    agent.in_step("docs").await;
-    std::fs::write(rig.path("docs/note.txt"), "x").unwrap();
-    agent.flush().await;
+    let config = rig.one_volume();
+    let mut agent = rig.start_with_note(&config).await;
     assert_eq!(agent.stop().await, Some(0));
     std::fs::rename(rig.path("docs"), rig.path("volume")).unwrap();
     let note = rig.path("data/mirrors/docs.volume");
@@ -144,12 +140,8 @@ async fn a_volume_that_is_not_mounted_at_start_halts_the_mirror_until_it_is() {
 #[tokio::test]
 async fn without_its_note_an_empty_folder_begins_anew() {
     let rig = Rig::new().await;
-    let mut config = rig.one_mirror();
-    config["syncs"][0]["state"] = json!("volume");
-    let mut agent = rig.start(&config).await;
-    agent.in_step("docs").await;
-    std::fs::write(rig.path("docs/note.txt"), "x").unwrap();
-    agent.flush().await;
+    let config = rig.one_volume();
+    let mut agent = rig.start_with_note(&config).await;
     assert_eq!(agent.stop().await, Some(0));
     std::fs::remove_dir_all(rig.path("docs")).unwrap();
     let agent = rig.start(&config).await;
@@ -162,10 +154,7 @@ async fn without_its_note_an_empty_folder_begins_anew() {
 #[tokio::test]
 async fn a_root_that_goes_halts_the_mirror_until_it_is_back() {
     let rig = Rig::new().await;
-    let agent = rig.start(&rig.one_mirror()).await;
-    agent.in_step("docs").await;
-    std::fs::write(rig.path("docs/note.txt"), "x").unwrap();
-    agent.flush().await;
+    let agent = rig.start_with_note(&rig.one_mirror()).await;
     std::fs::rename(rig.path("docs"), rig.path("elsewhere")).unwrap();
     let mirror = agent.has_status("docs", "halted").await;
     assert_eq!(mirror["halts"][0]["reason"], "root-missing");
@@ -177,10 +166,7 @@ async fn a_root_that_goes_halts_the_mirror_until_it_is_back() {
 #[tokio::test]
 async fn a_known_root_that_is_missing_at_start_is_not_made_anew() {
     let rig = Rig::new().await;
-    let mut agent = rig.start(&rig.one_mirror()).await;
-    agent.in_step("docs").await;
-    std::fs::write(rig.path("docs/note.txt"), "x").unwrap();
-    agent.flush().await;
+    let mut agent = rig.start_with_note(&rig.one_mirror()).await;
     assert_eq!(agent.stop().await, Some(0));
     std::fs::rename(rig.path("docs"), rig.path("elsewhere")).unwrap();
     let agent = rig.start(&rig.one_mirror()).await;
@@ -197,10 +183,7 @@ async fn a_known_root_that_is_missing_at_start_is_not_made_anew() {
 #[tokio::test]
 async fn into_another_folder_at_the_roots_path_nothing_is_written() {
     let rig = Rig::new().await;
-    let agent = rig.start(&rig.one_mirror()).await;
-    agent.in_step("docs").await;
-    std::fs::write(rig.path("docs/note.txt"), "x").unwrap();
-    agent.flush().await;
+    let agent = rig.start_with_note(&rig.one_mirror()).await;
     std::fs::rename(rig.path("docs"), rig.path("elsewhere")).unwrap();
     std::fs::create_dir(rig.path("docs")).unwrap();
     agent.has_status("docs", "halted").await;

@@ -130,6 +130,7 @@ impl Core {
             && self.sweeping.is_none()
             && self.sweep_wanted.is_none()
             && self.queue.is_empty()
+            && (self.behind_deletes.is_empty() || !self.halts.is_empty())
             && self.running == 0
             && self.looks == 0
             && self.unresolved.is_empty()
@@ -141,8 +142,13 @@ impl Core {
     }
 
     pub(super) fn pending(&self) -> (u64, u64) {
-        let queued: u64 = self.queue.iter().map(task_bytes).sum();
-        let files = self.queue.len() + self.running + self.deletes.len() + self.busy.len() + self.unresolved.len();
+        let queued: u64 = self.queue.iter().chain(&self.behind_deletes).map(task_bytes).sum();
+        let files = self.queue.len()
+            + self.behind_deletes.len()
+            + self.running
+            + self.deletes.len()
+            + self.busy.len()
+            + self.unresolved.len();
         ((files + self.unfinished().count()) as u64, queued + self.running_bytes)
     }
 
@@ -156,7 +162,7 @@ impl Core {
     }
 
     pub(super) fn pending_first(&self) -> Vec<String> {
-        let queued = self.queue.iter().map(|task| &task.operation.path);
+        let queued = self.queue.iter().chain(&self.behind_deletes).map(|task| &task.operation.path);
         queued
             .chain(self.busy.keys())
             .chain(self.deletes.paths())

@@ -102,7 +102,7 @@ pub struct Core {
     pub(super) ended: Option<Ended>,
 
     pub(super) dirty: DirtySet,
-    pub(super) in_hand: HashMap<RelPath, InHand>,
+    pub(super) in_hand: BTreeMap<RelPath, InHand>,
     pub(super) looks: usize,
     /// When the latest of them began, monotonic milliseconds.
     look_began_ms: u64,
@@ -111,6 +111,8 @@ pub struct Core {
     pub(super) running_large: usize,
     pub(super) running_bytes: u64,
     pub(super) deletes: Deletes,
+    /// Creations where the store still has what their paths can't stand beside.
+    pub(super) behind_deletes: Vec<Task>,
     pub(super) moves: Moves,
     pub(super) deletes_running: usize,
     /// Counted since the start, and when the running sweep began.
@@ -190,7 +192,7 @@ impl Core {
             draining: false,
             ended: None,
             dirty: DirtySet::default(),
-            in_hand: HashMap::new(),
+            in_hand: BTreeMap::new(),
             looks: 0,
             look_began_ms: 0,
             queue: VecDeque::new(),
@@ -198,6 +200,7 @@ impl Core {
             running_large: 0,
             running_bytes: 0,
             deletes: Deletes::default(),
+            behind_deletes: Vec::new(),
             moves: Moves::default(),
             deletes_running: 0,
             deletes_done: 0,

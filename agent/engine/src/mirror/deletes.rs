@@ -1,12 +1,13 @@
 //! Deletes are held until their burst ends, and counted over a window before the first is done (R14).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use gosync_plan::decide::Action;
 use gosync_plan::guard::too_many_deletes;
 use gosync_plan::{DeleteLimits, Generation, GuardVerdict, RelPath};
 use serde::{Deserialize, Serialize};
 
+use super::dirty::below;
 use crate::ports::state::StateChange;
 use crate::sequences::Task;
 use crate::sweep::Scope;
@@ -58,9 +59,15 @@ struct Held {
     sweep: u64,
 }
 
+fn is_object(held: &Held) -> bool {
+    matches!(held.task.operation.action, Action::DeleteObject { .. })
+}
+
 #[derive(Default)]
 pub struct Deletes {
     held: BTreeMap<RelPath, Held>,
+    /// Objects whose delete was let go and has not ended yet.
+    going: BTreeSet<RelPath>,
     first_ms: u64,
     last_ms: u64,
     /// No held delete may go before this.
@@ -145,6 +152,21 @@ impl Deletes {
 
     pub fn paths(&self) -> impl Iterator<Item = &RelPath> {
         self.held.keys()
+    }
+
+    /// Whether an object is still to be deleted that stands below `path`, or where a folder above it has to be.
+    #[must_use]
+    pub fn stand_in_the_way_of(&self, path: &RelPath) -> bool {
+        if path.ancestors().any(|folder| self.going.contains(&folder) || self.held.get(&folder).is_some_and(is_object))
+        {
+            return true;
+        }
+        below(&self.held, path).any(|(_, held)| is_object(held))
+    }
+
+    /// It was let go, and is done or won't be.
+    pub fn ended(&mut self, path: &RelPath) {
+        self.going.remove(path);
     }
 
     #[must_use]
@@ -235,6 +257,9 @@ impl Deletes {
                     };
                     self.executed.push(Executed { path, object });
                 }
+            }
+            if is_object(&held) {
+                self.going.insert(held.task.operation.path.clone());
             }
             tasks.push(held.task);
         }

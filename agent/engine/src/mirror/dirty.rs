@@ -1,6 +1,7 @@
 //! The paths that have to be looked at, and when: hints are folded per path, and wait until writing has paused (R3).
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Bound;
 
 use gosync_plan::RelPath;
 
@@ -54,6 +55,16 @@ impl Dirty {
     }
 }
 
+/// The entries of paths below `folder`.
+pub fn below<'a, T>(
+    entries: &'a BTreeMap<RelPath, T>,
+    folder: &'a RelPath,
+) -> impl Iterator<Item = (&'a RelPath, &'a T)> {
+    let first = format!("{folder}/");
+    let from = (Bound::Included(first.as_str()), Bound::Unbounded);
+    entries.range::<str, _>(from).take_while(move |(path, _)| path.is_below(folder))
+}
+
 #[derive(Debug, Default)]
 pub struct DirtySet {
     paths: BTreeMap<RelPath, Dirty>,
@@ -91,6 +102,12 @@ impl DirtySet {
     #[must_use]
     pub fn are_due(&self, now_ms: u64, count: usize) -> bool {
         self.by_due.iter().take_while(|(due_ms, _)| *due_ms <= now_ms).nth(count - 1).is_some()
+    }
+
+    /// Whether something below `folder` is to be looked at by then.
+    #[must_use]
+    pub fn are_due_below(&self, folder: &RelPath, by_ms: u64) -> bool {
+        below(&self.paths, folder).any(|(_, dirty)| dirty.due_ms <= by_ms)
     }
 
     #[must_use]

@@ -163,7 +163,8 @@ impl Core {
         self.tell(&Told::Halted { reason, message });
         if is_of_the_root(reason) {
             // Nothing that was concluded from this tree counts any more.
-            for task in std::mem::take(&mut self.queue) {
+            for task in std::mem::take(&mut self.queue).into_iter().chain(std::mem::take(&mut self.behind_deletes)) {
+                self.deletes.ended(&task.operation.path);
                 self.in_hand.remove(&task.operation.path);
             }
             self.deletes.clear();

@@ -2,11 +2,11 @@
 
 use std::collections::VecDeque;
 
-use gosync_plan::decide::{Action, ExpectLocal};
+use gosync_plan::decide::{Action, ExpectLocal, ExpectRemote};
 use gosync_plan::{HaltReason, LocalEntry, LocalFile, Nonce, PlannedOperation, RelPath, RemoteEntry};
 
 use super::core::{Busy, Core, PROBLEM_RETRY_MS, RACY_MS, asks_the_store, is_overwrite, task_bytes, writes_remotely};
-use super::dirty::Dirty;
+use super::dirty::{Dirty, below};
 use super::effect::Effect;
 use crate::ignored::IGNORE_FILE;
 use crate::look::Failure;
@@ -30,6 +30,12 @@ const BUSY_RETRY_MS_MAX: u64 = 10_000;
 
 impl Core {
     pub(super) fn launch(&mut self) {
+        let waiting = std::mem::take(&mut self.behind_deletes);
+        let (waiting, free) = waiting.into_iter().partition(|task| self.is_behind_deletes(task));
+        self.behind_deletes = waiting;
+        for task in free {
+            self.queue.push_front(task);
+        }
         let limits = self.context.config.limits.clone();
         let mut skipped = VecDeque::new();
         while let Some(task) = self.queue.pop_front() {
@@ -41,9 +47,14 @@ impl Core {
                 // When the halt ends, a sweep finds it again.
                 let path = task.operation.path.clone();
                 if task.operation.action.is_delete() {
+                    self.deletes.ended(&path);
                     self.deletes.not_done(&path);
                 }
                 self.leave_to_sweep(&path);
+                continue;
+            }
+            if self.is_behind_deletes(&task) {
+                self.behind_deletes.push(task);
                 continue;
             }
             let bytes = task_bytes(&task);
@@ -75,6 +86,18 @@ impl Core {
         while let Some(task) = skipped.pop_back() {
             self.queue.push_front(task);
         }
+    }
+
+    /// A file that takes a folder's place, or the other way round, is sent when the objects of the old ones are gone: there
+    /// are stores that can't have both, and one of them would hide the other.
+    fn is_behind_deletes(&self, task: &Task) -> bool {
+        let path = &task.operation.path;
+        let soon_ms = self.now() + self.context.config.limits.delete_wait_ms;
+        matches!(task.operation.action, Action::Upload { expect: ExpectRemote::Absent, .. })
+            && (self.deletes.stand_in_the_way_of(path)
+                // Below a file there is nothing but what was deleted.
+                || self.dirty.are_due_below(path, soon_ms)
+                || below(&self.in_hand, path).next().is_some())
     }
 
     /// One trial is let through after each wait.
@@ -129,6 +152,9 @@ impl Core {
         self.displaced.extend(self.context.take_displaced().into_iter().map(|entry| (entry, now + wait)));
         if task.operation.action.is_delete() {
             self.deletes_running -= 1;
+            if !matches!(outcome, Outcome::Unresolved(..)) {
+                self.deletes.ended(&path);
+            }
             match outcome {
                 Outcome::Done { .. } => self.deletes_done += 1,
                 Outcome::Unresolved(..) => {}
@@ -260,6 +286,7 @@ impl Core {
             _ => {}
         }
         self.store_answers();
+        self.deletes.ended(&path);
         let waits = self.unresolved.values().any(|(entry, _)| entry.path == path)
             || self.resolving.values().any(|resolving| *resolving == path);
         if !waits {

@@ -17,6 +17,11 @@ pub enum Event {
         path: RelPath,
         bytes: u64,
     },
+    /// A file with other names (hard links) was replaced: they keep the old content.
+    LinksParted {
+        path: RelPath,
+        other_names: u64,
+    },
     DeletedObject {
         path: RelPath,
     },

@@ -48,9 +48,10 @@ pub async fn download(
     expect: ExpectLocal,
 ) -> Result<Outcome, Outcome> {
     let path = task.path();
-    if let ExpectLocal::File(planned) = &expect {
-        may_be_replaced(context, path, *planned).await?;
-    }
+    let other_names = match &expect {
+        ExpectLocal::File(planned) => may_be_replaced(context, path, *planned).await?,
+        ExpectLocal::Absent => 0,
+    };
     let fetched = fetch(context, task, &remote).await?;
     let generation = remote.completed_by(&fetched.head.generation);
     let (bytes, content) = (fetched.digests.size, fetched.digests.blake3);
@@ -95,7 +96,11 @@ pub async fn download(
     }
     let ancestor = Ancestor { fingerprint, generation, content: Some(content), nonce, open: false };
     write_ancestor(context, path, ancestor, Vec::new()).await?;
-    Ok(Outcome::Done { events: vec![Event::Downloaded { path: path.clone(), bytes }], look_at })
+    let mut events = vec![Event::Downloaded { path: path.clone(), bytes }];
+    if other_names > 0 {
+        events.push(Event::LinksParted { path: path.clone(), other_names });
+    }
+    Ok(Outcome::Done { events, look_at })
 }
 
 /// Keeps the local content under a name of its own, then puts the object in place.
@@ -180,17 +185,19 @@ pub async fn conflict(
 }
 
 /// Asked again right before the act; here it saves fetching an object, each time anew, for a file that is held open.
-async fn may_be_replaced(context: &Context, path: &RelPath, planned: Fingerprint) -> Result<(), Outcome> {
+/// Returns how many other names (hard links) the file has.
+async fn may_be_replaced(context: &Context, path: &RelPath, planned: Fingerprint) -> Result<u64, Outcome> {
     let path = path.as_str().to_owned();
     context
-        .local(move |tree| -> Result<Result<(), Outcome>, TreeError> {
+        .local(move |tree| -> Result<Result<u64, Outcome>, TreeError> {
             let file = tree.open(&path)?;
             let lease = file.lease();
             file.release_lease();
+            let stat = file.stat()?;
             Ok(match lease {
-                _ if file.stat()?.fingerprint != planned => Err(Outcome::Again),
+                _ if stat.fingerprint != planned => Err(Outcome::Again),
                 Lease::Busy => Err(Outcome::Busy),
-                Lease::Granted | Lease::Unavailable => Ok(()),
+                Lease::Granted | Lease::Unavailable => Ok(stat.links.saturating_sub(1)),
             })
         })
         .await??
