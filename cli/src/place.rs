@@ -98,7 +98,7 @@ pub fn sockets(global: &Global) -> Result<(Vec<Candidate>, Option<String>), Fail
     let mut remark = None;
     let socket_of = |config: AgentConfig| config.agent.socket_path;
     if named_config(global).is_some() {
-        known.config = Some(socket_of(load_config(global)?.config));
+        known.named_config = Some(socket_of(load_config(global)?.config));
     } else if let Some(path) = default_config() {
         match load(&path, None) {
             Ok(loaded) => known.config = Some(socket_of(loaded.config)),

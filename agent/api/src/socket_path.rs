@@ -25,6 +25,8 @@ pub struct Known {
     /// `GOSYNC_SOCKET`.
     pub environment: Option<PathBuf>,
     /// `agent.socket_path` of the config that was named.
+    pub named_config: Option<PathBuf>,
+    /// `agent.socket_path` of the config at its usual place.
     pub config: Option<PathBuf>,
     /// The home folder.
     pub home: Option<PathBuf>,
@@ -61,8 +63,8 @@ pub struct Candidate {
     pub why: &'static str,
 }
 
-/// The places to try, best first. What a person named exactly (`--socket`, `--dev-dir`, `GOSYNC_SOCKET`) is tried alone:
-/// falling back to another agent would do the command in the wrong place.
+/// The places to try, best first. What a person named (`--socket`, `--dev-dir`, `--config` or their variables) is tried
+/// alone: falling back to another agent would do the command in the wrong place.
 pub fn candidates(known: &Known) -> Vec<Candidate> {
     let one = |path: PathBuf, why| vec![Candidate { path, why }];
     if let Some(path) = &known.flag {
@@ -73,6 +75,9 @@ pub fn candidates(known: &Known) -> Vec<Candidate> {
     }
     if let Some(path) = &known.environment {
         return one(path.clone(), "GOSYNC_SOCKET");
+    }
+    if let Some(path) = &known.named_config {
+        return one(path.clone(), "agent.socket_path of the named config");
     }
     let mut places = Vec::new();
     if let Some(path) = &known.config {
@@ -117,11 +122,13 @@ mod tests {
     #[test]
     fn a_socket_that_was_named_is_the_only_one_tried() {
         let mut known = Known {
-            environment: Some("/e.sock".into()),
-            config: Some("/c.sock".into()),
+            named_config: Some("/c.sock".into()),
             home: Some("/home/ada".into()),
+            dev_here: Some(Playground { dir: "gosync-dev".into(), note: None }),
             ..Known::default()
         };
+        assert_eq!(paths(&known), ["/c.sock"]);
+        known.environment = Some("/e.sock".into());
         assert_eq!(paths(&known), ["/e.sock"]);
         known.flag = Some("/f.sock".into());
         assert_eq!(paths(&known), ["/f.sock"]);
