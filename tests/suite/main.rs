@@ -5,6 +5,7 @@
 mod bursts;
 mod conformance_store;
 mod dev;
+mod directions;
 mod first_runs;
 mod flush;
 mod guards;

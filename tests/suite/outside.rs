@@ -126,9 +126,7 @@ sync:
 agent:
   otlp: {endpoint: \"http://127.0.0.1:1\"}
 syncs:
-  - {name: pushed, local_path: ~/a, s3_path: /a, bidirectional: false}
-  - {name: pulled, local_path: ~/b, s3_path: /b, direction: pull}
-  - {name: ours, local_path: ~/c, s3_path: /c, conflict_policy: local-wins}
+  - {name: ours, local_path: ~/c, s3_path: /c}
 ";
     write(&home.path().join("config.yaml"), yaml);
     let refused = [
@@ -139,9 +137,6 @@ syncs:
         (10, "sync.directory_markers"),
         (11, "sync.scrub"),
         (13, "agent.otlp.endpoint"),
-        (15, "syncs[0].bidirectional"),
-        (16, "syncs[1].direction"),
-        (17, "syncs[2].conflict_policy"),
     ];
     let valid = gosync(home.path(), &["config", "validate", "--config", "config.yaml"]).output().unwrap();
     assert_eq!(valid.status.code(), Some(0), "{}", errors(&valid));

@@ -140,3 +140,38 @@ async fn everything_changed_in_the_bucket_at_once_waits_for_an_answer_too() {
         agent.in_step(MIRROR).await;
     }
 }
+
+/// What a person denies is undone: the other side's contents come back, and the changed ones are kept beside them.
+async fn undone(pair: &Pair, agent: &mut gosync_tests::agent::Agent, expected: &Tree) {
+    let halt = agent.halted(MIRROR, &["everything-changed"]).await;
+    agent.ask(&["sync", "deny", &halt]);
+    wait::until("all is as it was, and kept as it became", async || {
+        let (local, remote) = (pair.local(), pair.remote().await);
+        let is_whole = |tree: &Tree| expected.iter().all(|(path, content)| tree.get(path) == Some(content));
+        let copies =
+            local.iter().filter(|(path, content)| path.contains(".conflict-") && *content == "encrypted, pay here");
+        wait::hold(is_whole(&local) && local == remote && copies.count() == FILES, format!("{local:?}\n{remote:?}"))
+    })
+    .await;
+    agent.in_step(MIRROR).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_folder_that_was_changed_all_over_gets_back_what_the_bucket_has() {
+    let (pair, mut agent, expected) = Pair::filled(FILES).await;
+    agent.stop().await;
+    change_all(&pair, &expected);
+    agent.restart().await;
+    undone(&pair, &mut agent, &expected).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_bucket_that_was_changed_all_over_gets_back_what_the_folder_has() {
+    let (pair, mut agent, expected) = Pair::filled(FILES).await;
+    agent.stop().await;
+    for path in expected.keys() {
+        pair.bucket.put(&format!("docs/{path}"), "encrypted, pay here").await;
+    }
+    agent.restart().await;
+    undone(&pair, &mut agent, &expected).await;
+}

@@ -14,7 +14,7 @@ use gosync_api::messages::{
     Acknowledged, Dependency, ErrorBody, ErrorCode, ErrorNow, List, ListEntry, MirrorMade, MirrorRequest, MirrorState,
     Probe, ProbeResult, State,
 };
-use gosync_api::words::{Direction, Phase, Status};
+use gosync_api::words::{Phase, Status};
 use gosync_engine::ports::StateError;
 use gosync_metadata::SqliteMetadata;
 use jiff::Timestamp;
@@ -139,13 +139,6 @@ impl Agent {
     pub async fn make_mirror(&self, request: &MirrorRequest) -> Result<MirrorMade, ErrorBody> {
         let _one = self.changing.lock().await;
         let made = Made::of(request);
-        if made.direction != Direction::TwoWay {
-            return Err(ErrorBody::new(
-                ErrorCode::NotYet,
-                format!("not yet: the direction {} is not in this release", made.direction),
-                "leave it out: the mirror works both ways then",
-            ));
-        }
         let name = match &request.name {
             Some(name) => name.clone(),
             None => self.free_name(&made)?,

@@ -3,9 +3,10 @@
 use std::time::Duration;
 
 use gosync_api::config::{self, Bytes, FileMode, SyncSettings};
+use gosync_api::words;
 use gosync_engine::{Limits, MirrorConfig};
 use gosync_plan::decide::ModePolicy;
-use gosync_plan::{DeleteLimits, Prefix};
+use gosync_plan::{ConflictPolicy, DeleteLimits, Direction, Policy, Prefix};
 
 /// The smallest part that stores take, bytes; smaller values of `chunk_size` are raised to it.
 const PART_BYTES_MIN: u64 = 5 << 20;
@@ -19,7 +20,19 @@ pub fn engine_config(mirror: &config::MirrorConfig, endpoint: &str, device: &str
         bucket: mirror.s3.bucket.clone(),
         prefix: Prefix::new(&mirror.prefix),
         ignore: mirror.ignore_patterns.clone(),
-        mode: mode(mirror.sync.mode),
+        policy: Policy {
+            mode: mode(mirror.sync.mode),
+            direction: match mirror.direction {
+                words::Direction::TwoWay => Direction::TwoWay,
+                words::Direction::Push => Direction::Push,
+                words::Direction::Pull => Direction::Pull,
+            },
+            conflicts: match mirror.conflict_policy {
+                config::ConflictPolicy::KeepBoth => ConflictPolicy::KeepBoth,
+                config::ConflictPolicy::RemoteWins => ConflictPolicy::RemoteWins,
+                config::ConflictPolicy::LocalWins => ConflictPolicy::LocalWins,
+            },
+        },
         deletes: DeleteLimits {
             percent: mirror.sync.max_deletes.percent.0,
             files: mirror.sync.max_deletes.files,

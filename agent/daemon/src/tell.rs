@@ -20,6 +20,8 @@ use trouble::Outside;
 const PATHS_MAX: usize = 100;
 /// How the engine begins the problem of a path that waits for a person to make room for another conflict copy.
 const HELD: &str = "held: ";
+/// How it begins the note of a path that somebody else wrote to in the bucket of a mirror that only sends.
+const DIVERGED: &str = "diverged: ";
 /// A folder that every fresh ext4 has and that only root may read: no trouble of anybody's.
 const LOST_AND_FOUND: &str = "lost+found";
 
@@ -109,7 +111,8 @@ fn from_view(view: &View, outside: &Outside, state: &mut MirrorState) {
         ..Queue::default()
     };
     state.conflicts = view.conflict_copies;
-    state.problems = view.problems.iter().filter(|(_, why)| !why.starts_with(HELD)).count() as u64;
+    let is_problem = |why: &str| !why.starts_with(HELD) && !why.starts_with(DIVERGED);
+    state.problems = view.problems.iter().filter(|(_, why)| is_problem(why)).count() as u64;
     let paths = path_notes(view);
     state.paths_left_out = paths.len().saturating_sub(PATHS_MAX) as u64;
     state.paths = paths.into_iter().take(PATHS_MAX).collect();
@@ -166,9 +169,10 @@ fn path_notes(view: &View) -> Vec<PathNote> {
         reason: reason.to_owned(),
         since: None,
     };
-    let problems = view.problems.iter().map(|(path, why)| match why.strip_prefix(HELD) {
-        Some(why) => note(path, PathState::Held, why),
-        None => note(path, PathState::Problem, &trouble::of_a_path(why)),
+    let problems = view.problems.iter().map(|(path, why)| match (why.strip_prefix(HELD), why.strip_prefix(DIVERGED)) {
+        (Some(why), _) => note(path, PathState::Held, why),
+        (_, Some(why)) => note(path, PathState::Diverged, why),
+        _ => note(path, PathState::Problem, &trouble::of_a_path(why)),
     });
     let busy = view.busy.iter().map(|path| note(path.as_str(), PathState::Busy, "held open for writing"));
     let open = view.open.iter().map(|path| note(path.as_str(), PathState::Open, "sent while it was held open"));

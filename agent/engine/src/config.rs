@@ -1,7 +1,6 @@
 //! What one mirror is told: names, policies and limits. Every limit has its unit in its name.
 
-use gosync_plan::decide::ModePolicy;
-use gosync_plan::{DeleteLimits, Prefix};
+use gosync_plan::{DeleteLimits, Policy, Prefix};
 
 #[derive(Clone, Debug)]
 pub struct MirrorConfig {
@@ -14,7 +13,8 @@ pub struct MirrorConfig {
     pub prefix: Prefix,
     /// gitignore lines of the configuration, beside the `.gosyncignore` files.
     pub ignore: Vec<String>,
-    pub mode: ModePolicy,
+    /// Which way it works, who wins conflicts, which bits of the mode count.
+    pub policy: Policy,
     pub deletes: DeleteLimits,
     pub limits: Limits,
 }

@@ -1,7 +1,7 @@
 //! How the rest of the program talks to a running mirror: hints in, commands in, answers out.
 
 use futures_channel::{mpsc, oneshot};
-use gosync_plan::{HaltReason, RelPath};
+use gosync_plan::{ConflictPolicy, HaltReason, RelPath};
 
 /// What the watcher or another mirror noticed. Losing, repeating or inventing one changes latency, nothing else (P8).
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -32,6 +32,13 @@ pub enum Command {
     },
     Approve {
         halt: String,
+        /// Of a first merge.
+        winner: Option<ConflictPolicy>,
+        reply: oneshot::Sender<Result<String, CommandError>>,
+    },
+    /// Of a mirror that only sends: the folder is to win at this path, whatever somebody else wrote to the bucket.
+    ApprovePath {
+        path: RelPath,
         reply: oneshot::Sender<Result<String, CommandError>>,
     },
     Deny {

@@ -7,8 +7,9 @@ use std::sync::Arc;
 
 use futures_util::StreamExt as _;
 use futures_util::stream;
-use gosync_plan::decide::{Action, Decision, ExpectRemote, Need, Problem, decide};
+use gosync_plan::decide::{Action, Decision, ExpectRemote, Need, Problem};
 use gosync_plan::facts::Special;
+use gosync_plan::policy;
 use gosync_plan::settle::{Difference, Outcome};
 use gosync_plan::{Ancestor, Digests, LocalEntry, LocalFile, RelPath, RemoteEntry, RemoteObject};
 
@@ -42,13 +43,15 @@ pub struct Candidate {
     pub head: bool,
     /// Read the file even where its fingerprint says that nothing changed.
     pub rehash: bool,
+    /// A person wants the folder to win here, in a mirror that only sends.
+    pub approved: bool,
 }
 
 impl Candidate {
     /// A path of which nothing is known but that it should be looked at.
     #[must_use]
     pub fn hinted(path: RelPath) -> Self {
-        Self { path, local: None, remote: RemoteEntry::Presumed, head: false, rehash: false }
+        Self { path, local: None, remote: RemoteEntry::Presumed, head: false, rehash: false, approved: false }
     }
 }
 
@@ -177,7 +180,7 @@ fn fail_all(paths: Vec<RelPath>, failure: Failure) -> Vec<Looked> {
 }
 
 async fn look_closely(context: &Context, candidate: Candidate, mut ancestor: Option<Ancestor>) -> Looked {
-    let Candidate { path, local, mut remote, head, rehash } = candidate;
+    let Candidate { path, local, mut remote, head, rehash, approved } = candidate;
     if context.shared.is_reserved(&path) {
         // Whoever reserved it has it looked at when it is done.
         return Looked::InStep(path);
@@ -192,12 +195,15 @@ async fn look_closely(context: &Context, candidate: Candidate, mut ancestor: Opt
     if head && let Err(failure) = need(context, &path, &mut local, &mut remote, Need::Head).await {
         return Looked::Failed(path, failure);
     }
+    if approved && let Some(action) = policy::approved(ancestor.as_ref(), &local, &remote) {
+        return differs(path, ancestor, local, remote, Outcome::Do(action));
+    }
     if rehash && let Some(ancestor) = &mut ancestor {
         // "Open" is what makes the decision ask for the content.
         ancestor.open = true;
     }
     for _ in 0..ROUNDS_MAX {
-        match decide(ancestor.as_ref(), &local, &remote, context.config.mode) {
+        match context.config.policy.decide(ancestor.as_ref(), &local, &remote) {
             Decision::Nothing => return Looked::InStep(path),
             Decision::Do(Action::Upload { local: edited, expect: ExpectRemote::Absent })
                 if planted::is(Planted::EditVersusDeleteAsDelete) && ancestor.is_some() =>

@@ -418,7 +418,6 @@ impl Merge {
             }
         }
         candidates.push(Candidate {
-            path,
             local: local.map(|fingerprint| LocalEntry::File(LocalFile { fingerprint, digests: None })),
             remote: match listed {
                 Some(listed) if listed.archived => RemoteEntry::Unknown("the object is archived".to_owned()),
@@ -427,8 +426,7 @@ impl Merge {
                 }
                 None => RemoteEntry::Absent,
             },
-            head: false,
-            rehash: false,
+            ..Candidate::hinted(path)
         });
         Ok(true)
     }

@@ -42,8 +42,11 @@ pub enum Action {
     ApplyMode { local: Fingerprint, remote: Generation, mode: u32 },
     /// Both sides changed: the local content becomes a conflict copy, then the object is put in place.
     Conflict { local: Fingerprint, remote: Generation },
-    /// An unclean stop has shortened the file: move what is left of it to the trash and fetch the object again.
-    Repair { local: Fingerprint, remote: Generation },
+    /// The local content goes to the trash and the object takes its place: an unclean stop has shortened the file, or the
+    /// bucket's content wins.
+    Replace { local: Fingerprint, remote: Generation },
+    /// The local content wins: the object's is kept here first, then the file is sent over it.
+    Overrule { local: Fingerprint, remote: Generation, keep: Keep },
     /// A local file stands where the bucket has a folder: it becomes a conflict copy, and the ancestor is dropped (that
     /// the file is gone from its path is our doing, no delete).
     MoveAside { local: Fingerprint },
@@ -61,6 +64,14 @@ impl Action {
     pub fn is_delete(&self) -> bool {
         matches!(self, Self::DeleteObject { .. } | Self::TrashLocal { .. })
     }
+}
+
+/// Where a content of the bucket is kept that a file overrules.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Keep {
+    InTrash,
+    AsConflictCopy,
 }
 
 /// More facts that a decision asks for.
@@ -101,6 +112,20 @@ pub enum Problem {
     },
     /// A folder stands where the bucket has an object.
     FolderInTheWay,
+    /// Somebody else wrote to the bucket of a mirror that only sends.
+    Diverged {
+        how: Diverged,
+    },
+}
+
+/// What a mirror that only sends leaves alone in the bucket.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Diverged {
+    /// An object that never came from here.
+    Created,
+    /// The object is not the one that was sent.
+    Edited,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -215,8 +240,8 @@ fn known_file(ancestor: &Ancestor, file: &LocalFile, remote: &RemoteEntry, mode:
         let local = file.fingerprint;
         return Do(match remote {
             RemoteEntry::Absent => Action::TrashLocal { local },
-            RemoteEntry::Object(object) => Action::Repair { local, remote: object.generation.clone() },
-            _ => Action::Repair { local, remote: ancestor.generation.clone() },
+            RemoteEntry::Object(object) => Action::Replace { local, remote: object.generation.clone() },
+            _ => Action::Replace { local, remote: ancestor.generation.clone() },
         });
     }
     let content_edited = match content_edited(ancestor, file, remote) {

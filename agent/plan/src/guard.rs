@@ -33,6 +33,10 @@ impl Default for DeleteLimits {
     }
 }
 
+/// Paths that may differ at a first run, and percent of those that both sides have.
+const FIRST_MERGE_MIN: u64 = 20;
+const FIRST_MERGE_PERCENT: u64 = 10;
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum GuardVerdict {
     Pass,
@@ -74,6 +78,14 @@ pub fn everything_changed(ancestors: u64, changed: u64, min: u64) -> GuardVerdic
     verdict(nearly_all && changed >= min.max(1), HaltReason::EverythingChanged)
 }
 
+/// A first run that finds other contents under many of the names that both sides have: these are hardly two copies of one
+/// tree.
+#[must_use]
+pub fn first_merge(common: u64, differing: u64) -> GuardVerdict {
+    let share_exceeded = u128::from(differing) * 100 > u128::from(common) * u128::from(FIRST_MERGE_PERCENT);
+    verdict(differing > FIRST_MERGE_MIN && share_exceeded, HaltReason::FirstMerge)
+}
+
 fn verdict(halt: bool, reason: HaltReason) -> GuardVerdict {
     if halt { GuardVerdict::Halt(reason) } else { GuardVerdict::Pass }
 }
@@ -89,6 +101,15 @@ mod tests {
     fn more_than_half_of_the_ancestor_is_too_much() {
         assert_eq!(too_many_deletes(LIMITS, 100, 0, 50), GuardVerdict::Pass);
         assert_eq!(too_many_deletes(LIMITS, 100, 0, 51), TOO_MANY);
+    }
+
+    #[test]
+    fn a_first_run_asks_about_more_than_twenty_that_are_more_than_a_tenth() {
+        let halt = GuardVerdict::Halt(HaltReason::FirstMerge);
+        assert_eq!(first_merge(20, 20), GuardVerdict::Pass);
+        assert_eq!(first_merge(21, 21), halt);
+        assert_eq!(first_merge(210, 21), GuardVerdict::Pass);
+        assert_eq!(first_merge(209, 21), halt);
     }
 
     #[test]

@@ -6,7 +6,8 @@
 //! * [`names`]: paths below a root and the keys that they have in a bucket;
 //! * [`facts`]: what a look at one side can tell, and what the ancestor remembers;
 //! * [`identity`]: whether a file and an object hold the same content, by the cheapest proof at hand;
-//! * [`decide`](mod@decide): one path at a time;
+//! * [`decide`](mod@decide): one path at a time, both ways;
+//! * [`policy`]: what becomes of that where a mirror works one way, or where one side wins;
 //! * [`settle`](mod@settle): what needs several paths at once (file against folder, content that moved);
 //! * [`conflict`]: names of conflict copies;
 //! * [`guard`]: how much may be deleted before a person is asked.
@@ -17,6 +18,7 @@ pub mod facts;
 pub mod guard;
 pub mod identity;
 pub mod names;
+pub mod policy;
 pub mod settle;
 
 pub use conflict::{ConflictTag, conflict_family, free_conflict_name, is_conflict_copy_of};
@@ -29,4 +31,5 @@ pub use facts::{
 };
 pub use guard::{DeleteLimits, GuardVerdict, HaltReason};
 pub use names::{NameProblem, Prefix, RelPath};
+pub use policy::{ConflictPolicy, Direction, Policy};
 pub use settle::{Difference, Outcome, Plan, PlannedOperation, settle};

@@ -118,7 +118,8 @@ fn make_room(action: Action) -> Room {
         | Action::Record { local, .. }
         | Action::ApplyMode { local, .. }
         | Action::Conflict { local, .. }
-        | Action::Repair { local, .. }
+        | Action::Replace { local, .. }
+        | Action::Overrule { local, .. }
         | Action::MoveAside { local }
         | Action::Download { expect: ExpectLocal::File(local), .. } => Room::Made(Action::MoveAside { local }),
         Action::TrashLocal { .. } => Room::Made(action),

@@ -1,8 +1,7 @@
 //! What a run is asked for, and the peculiarities of one world, which follow from the seed.
 
 use gosync_engine::{Limits, MirrorConfig};
-use gosync_plan::decide::ModePolicy;
-use gosync_plan::{DeleteLimits, Prefix};
+use gosync_plan::{DeleteLimits, Policy, Prefix};
 
 use crate::dice::Dice;
 
@@ -174,7 +173,7 @@ impl Profile {
             bucket: "bucket".into(),
             prefix: Prefix::new(self.prefix),
             ignore: Vec::new(),
-            mode: ModePolicy::Full,
+            policy: Policy::default(),
             deletes,
             limits: Limits {
                 interval_ms: self.interval_ms,

@@ -13,6 +13,7 @@ use std::task::{Context, Poll, Wake, Waker};
 use futures_channel::oneshot;
 use gosync_engine::ports::Ports;
 use gosync_engine::{Command, Ended, Hint, MirrorConfig, MirrorHandle, View};
+use gosync_plan::ConflictPolicy;
 
 use crate::options::Options;
 use crate::runtime::Port;
@@ -313,9 +314,10 @@ impl Run<'_> {
                     let answer = if approve { "approves" } else { "denies" };
                     world.tell(Who::World, || format!("a person {answer} {:?} of agent-{replica}", halt.reason));
                     drop(world);
+                    let winner = Some(ConflictPolicy::KeepBoth);
                     let (reply, _) = oneshot::channel();
                     handle.send(match approve {
-                        true => Command::Approve { halt: halt.id, reply },
+                        true => Command::Approve { halt: halt.id, winner, reply },
                         false => Command::Deny { halt: halt.id, reply },
                     });
                 }

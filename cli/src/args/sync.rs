@@ -190,7 +190,7 @@ pub struct FlushArgs {
 
 #[derive(Debug, Args)]
 pub struct AnswerArgs {
-    /// The halt's id, as `gosync sync state` shows it
+    /// The halt's id, as `gosync sync state` shows it; or, of a mirror that only sends, a diverged path
     pub halt: String,
     /// Where yes and no are not enough
     #[arg(long, value_parser = one_of(Answer::ALL, Answer::as_str))]

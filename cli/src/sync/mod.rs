@@ -200,7 +200,9 @@ async fn flush(args: &FlushArgs, client: &Client, output: &Output) -> Result<Exi
 }
 
 async fn answer(route: &str, args: &AnswerArgs, client: &Client, output: &Output) -> Result<Exit, Failure> {
-    let request = AnswerRequest { halt: args.halt.clone(), answer: args.answer };
+    // A path may be meant, as it is named from here.
+    let path = std::path::absolute(&args.halt).ok();
+    let request = AnswerRequest { halt: args.halt.clone(), path, answer: args.answer };
     let answered: Answered = client.post(route, &request, ACT).await?;
     output.done(&answered, tables::answered)?;
     Ok(Exit::Ok)

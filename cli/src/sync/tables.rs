@@ -141,7 +141,10 @@ pub fn files(number: u64, size: u64) -> String {
 }
 
 pub fn answered(answered: &Answered) -> String {
-    let mut out = format!("{}: {} answered with {}", clean(&answered.mirror), answered.reason, answered.verb);
+    let mut out = match answered.reason {
+        Some(reason) => format!("{}: {reason} answered with {}", clean(&answered.mirror), answered.verb),
+        None => format!("{}: {}d", clean(&answered.mirror), answered.verb),
+    };
     if !answered.message.is_empty() {
         out += &format!("; {}", text(&answered.message));
     }

@@ -323,7 +323,7 @@ fn conflicts_are_listed_with_what_to_do() {
 fn answers_to_a_halt_tell_what_comes_of_them() {
     let answered = Answered {
         mirror: "documents".into(),
-        reason: HaltReason::TooManyDeletes,
+        reason: Some(HaltReason::TooManyDeletes),
         verb: Verb::Deny,
         message: "bringing back what was deleted".into(),
         restored: 39,

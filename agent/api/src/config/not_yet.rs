@@ -2,11 +2,10 @@
 //! silence.
 
 use super::agent::{AgentConfig, Cache, Metadata, SyncSettings};
-use super::choice::{ConflictPolicy, MetadataKind, Symlinks};
+use super::choice::{MetadataKind, Symlinks};
 use super::problem::{Problem, Wrong};
 use super::section::join_path;
 use super::units::Every;
-use crate::words::Direction;
 
 /// Everything in the config that this release does not do yet, with its place.
 pub fn not_yet(config: &AgentConfig) -> Vec<Problem> {
@@ -31,25 +30,6 @@ pub fn not_yet(config: &AgentConfig) -> Vec<Problem> {
         }
         if mirror.sync != config.sync {
             found.sync(&mirror.sync, &path);
-        }
-        if mirror.direction != Direction::TwoWay {
-            let direction = format!("{path}.direction");
-            let key = match config.places.exact(&direction) {
-                Some(_) => direction,
-                None => format!("{path}.bidirectional"),
-            };
-            found.add(
-                &key,
-                &format!("the direction {}", mirror.direction),
-                "leave it out: the mirror works both ways then",
-            );
-        }
-        if mirror.conflict_policy != ConflictPolicy::KeepBoth {
-            found.add(
-                &format!("{path}.conflict_policy"),
-                &format!("the policy {}", mirror.conflict_policy),
-                "use keep-both",
-            );
         }
     }
     found.problems

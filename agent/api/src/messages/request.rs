@@ -1,5 +1,7 @@
 //! What commands ask of the agent, and the answers that are not state.
 
+use std::path::PathBuf;
+
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
@@ -185,8 +187,11 @@ pub struct Conflict {
 /// `approve` and `deny`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AnswerRequest {
-    /// The halt's id.
+    /// The halt's id; or a diverged path of a mirror that only sends, below its folder.
     pub halt: String,
+    /// What was named, as an absolute path.
+    #[serde(default)]
+    pub path: Option<PathBuf>,
     /// Where the verb alone doesn't say it.
     #[serde(default)]
     pub answer: Option<Answer>,
@@ -197,8 +202,9 @@ pub struct AnswerRequest {
 pub struct Answered {
     /// The mirror's name.
     pub mirror: String,
-    /// The halt that ended.
-    pub reason: HaltReason,
+    /// The halt that ended; none where a path was approved.
+    #[serde(default)]
+    pub reason: Option<HaltReason>,
     /// What was answered.
     pub verb: Verb,
     /// What follows from it.

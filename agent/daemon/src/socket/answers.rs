@@ -10,8 +10,10 @@ use gosync_api::messages::{
     AnswerRequest, Answered, Conflict, Conflicts, ErrorBody, ErrorCode, MirrorFilter, PathReason, RestoreRequest,
     Restored, RestoredPath, Trash, TrashEntry, TrashFilter, TrashSource, Verb,
 };
+use gosync_api::words::{Answer, Direction, HaltReason, PathState};
 use gosync_engine::Command;
 use gosync_engine::handle::{CommandError, TrashItem};
+use gosync_plan::{ConflictPolicy, RelPath};
 use jiff::Timestamp;
 
 use super::reply::{Reply, read};
@@ -84,18 +86,64 @@ async fn answer(agent: &Agent, request: &AnswerRequest, verb: Verb) -> Result<An
         };
         let Some(halt) = view.halts.iter().find(|halt| halt.id == request.halt) else { continue };
         let reason = words::halt_reason(halt.reason);
+        if (reason, verb) == (HaltReason::FirstMerge, Verb::Deny) {
+            // Nothing to take back: it waits until a person has put things right, here or there.
+            agent.pause(mirror.name(), true).await?;
+            let message = "paused; `gosync sync resume` goes on with the question".to_owned();
+            return Ok(answered(&mirror, Some(reason), verb, message));
+        }
         let halt = request.halt.clone();
+        let winner = request.answer.map(|answer| match answer {
+            Answer::KeepBoth => ConflictPolicy::KeepBoth,
+            Answer::Remote => ConflictPolicy::RemoteWins,
+            Answer::Local => ConflictPolicy::LocalWins,
+        });
         let Some(handle) = mirror.handle().await else { continue };
         let told = match verb {
-            Verb::Approve => handle.ask(|reply| Command::Approve { halt, reply }).await,
+            Verb::Approve => handle.ask(|reply| Command::Approve { halt, winner, reply }).await,
             Verb::Deny => handle.ask(|reply| Command::Deny { halt, reply }).await,
         };
         let message = told.ok_or_else(stopping)?.map_err(refused)?;
         tracing::info!(mirror = mirror.name(), %reason, %verb, message, "a halt was answered");
-        return Ok(Answered { mirror: mirror.name().to_owned(), reason, verb, message, restored: 0, lost: Vec::new() });
+        return Ok(answered(&mirror, Some(reason), verb, message));
+    }
+    if verb == Verb::Approve
+        && let Some((mirror, path)) = diverged(agent, request).await
+        && let Some(handle) = mirror.handle().await
+    {
+        tracing::info!(mirror = mirror.name(), %path, "the folder is to win at a diverged path");
+        let told = handle.ask(|reply| Command::ApprovePath { path, reply }).await;
+        let message = told.ok_or_else(stopping)?.map_err(refused)?;
+        return Ok(answered(&mirror, None, verb, message));
     }
     let message = format!("no mirror has a halt \"{}\"", request.halt);
     Err(ErrorBody::new(ErrorCode::NotFound, message, "`gosync sync state` shows the halts and their ids"))
+}
+
+fn answered(mirror: &Mirror, reason: Option<HaltReason>, verb: Verb, message: String) -> Answered {
+    Answered { mirror: mirror.name().to_owned(), reason, verb, message, restored: 0, lost: Vec::new() }
+}
+
+/// The mirror that only sends in whose folder the named path lies; or the only one that shows such a path as diverged.
+async fn diverged(agent: &Agent, request: &AnswerRequest) -> Option<(Arc<Mirror>, RelPath)> {
+    let mut pushing = agent.mirrors();
+    pushing.retain(|mirror| mirror.config.direction == Direction::Push);
+    for mirror in &pushing {
+        let below = request.path.as_deref().and_then(|path| path.strip_prefix(&mirror.config.local_path).ok());
+        if let Some(path) = below.and_then(|below| RelPath::new(below.to_str()?).ok()) {
+            return Some((Arc::clone(mirror), path));
+        }
+    }
+    let path = RelPath::new(request.halt.as_str()).ok()?;
+    let mut showing = Vec::new();
+    for mirror in pushing {
+        let state = agent.mirror_state(&mirror).await;
+        if state.paths.iter().any(|note| note.state == PathState::Diverged && note.path == path.as_str()) {
+            showing.push(mirror);
+        }
+    }
+    let mirror = showing.pop()?;
+    showing.is_empty().then_some((mirror, path))
 }
 
 pub async fn trash_list(State(agent): Shared, Query(filter): Query<TrashFilter>) -> Reply<Trash> {

@@ -35,12 +35,16 @@ impl Core {
                 self.draining = true;
                 self.flush(self.context.config.limits.drain_ms, reply);
             }
-            Command::Approve { halt, reply } => {
-                let answer = self.answer_halt(&halt, true);
+            Command::Approve { halt, winner, reply } => {
+                let answer = self.answer_halt(&halt, true, winner);
+                let _ = reply.send(answer);
+            }
+            Command::ApprovePath { path, reply } => {
+                let answer = self.approve_path(path);
                 let _ = reply.send(answer);
             }
             Command::Deny { halt, reply } => {
-                let answer = self.answer_halt(&halt, false);
+                let answer = self.answer_halt(&halt, false, None);
                 let _ = reply.send(answer);
             }
             Command::Conflicts(reply) => self.effects.push(Effect::Conflicts(reply)),
@@ -81,6 +85,7 @@ impl Core {
             std::mem::take(&mut self.flushes).into_iter().partition(|flush| {
                 (idle && is_swept(flush) && next_try_ms > flush.deadline_ms)
                     || flush.deadline_ms <= now
+                    || self.paused
                     || (stuck.is_some() && (idle || self.stage != Stage::Running))
             });
         // One whose time is over may have had no sweep of its own: what it is told holds for nobody else.

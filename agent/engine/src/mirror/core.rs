@@ -7,7 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 
 use gosync_plan::decide::{Action, ExpectLocal, ExpectRemote};
-use gosync_plan::{HaltReason, Nonce, RelPath};
+use gosync_plan::{ConflictPolicy, Direction, HaltReason, Nonce, RelPath};
 
 use super::Ended;
 use super::deletes::Deletes;
@@ -123,10 +123,20 @@ pub struct Core {
     /// Overwrites that the running sweep found: they wait for its end, which tells whether all has changed at once.
     pub(super) overwrites: Vec<Task>,
     pub(super) overwrites_approved: bool,
+    /// The side that changed is to get back what the other one has, and keeps its own as conflict copies.
+    pub(super) overwrites_denied: bool,
+    /// What the running sweep of a first run found on both sides with different contents: it waits for the sweep's end.
+    pub(super) merges: Vec<Task>,
+    /// Paths that it found on both sides.
+    pub(super) common: u64,
+    /// Who wins where a first run finds different contents, as a person answered; for the coming full sweep.
+    pub(super) merge_answer: Option<ConflictPolicy>,
     /// Looks and operations that failed in a row, of paths that are not through yet.
     pub(super) failing: HashMap<RelPath, Failing>,
     pub(super) busy: BTreeMap<RelPath, Busy>,
     pub(super) problems: BTreeMap<String, String>,
+    /// Paths that somebody else wrote to in the bucket of a mirror that only sends, and the sweep that told so last.
+    pub(super) diverged: BTreeMap<RelPath, u64>,
     /// Problems that the last complete sweep reported of names and folders.
     pub(super) swept_problems: Vec<(String, String)>,
     /// Folders and files that the last complete sweep could not read.
@@ -184,6 +194,8 @@ pub struct Core {
 impl Core {
     pub fn new(context: Context) -> Self {
         let now = context.ports.clock.monotonic_ms();
+        // Who never writes to the bucket need not know what conditions it keeps, and may not be permitted to try.
+        let probed = context.config.policy.direction == Direction::Pull;
         Self {
             context,
             effects: vec![Effect::CheckRoot],
@@ -208,9 +220,14 @@ impl Core {
             deletes_approved: false,
             overwrites: Vec::new(),
             overwrites_approved: false,
+            overwrites_denied: false,
+            merges: Vec::new(),
+            common: 0,
+            merge_answer: None,
             failing: HashMap::new(),
             busy: BTreeMap::new(),
             problems: BTreeMap::new(),
+            diverged: BTreeMap::new(),
             swept_problems: Vec::new(),
             unreadable: Vec::new(),
             unresolved: BTreeMap::new(),
@@ -220,7 +237,7 @@ impl Core {
             halts: BTreeMap::new(),
             troubles: BTreeMap::new(),
             outage: None,
-            probed: false,
+            probed,
             probing: false,
             watch_healthy: false,
             sweeping: None,
@@ -483,6 +500,7 @@ impl Core {
             self.next_scan_ms = now + self.context.config.limits.scan_interval_ms;
         }
         self.deletes_done_before = self.deletes_done;
+        self.common = 0;
         self.effects.push(Effect::Sweep(scope));
     }
 
@@ -587,6 +605,11 @@ impl Core {
     }
 }
 
+/// Whether the two sides hold contents that neither has agreed to.
+pub(super) fn is_merge(action: &Action) -> bool {
+    matches!(action, Action::Conflict { .. } | Action::Replace { .. } | Action::Overrule { .. })
+}
+
 /// Whether it replaces a content on one side by a newer one of the other.
 pub(super) fn is_overwrite(action: &Action) -> bool {
     matches!(
@@ -603,7 +626,7 @@ pub(super) fn is_of_the_root(reason: HaltReason) -> bool {
 }
 
 pub(super) fn writes_remotely(action: &Action) -> bool {
-    matches!(action, Action::Upload { .. } | Action::DeleteObject { .. })
+    matches!(action, Action::Upload { .. } | Action::Overrule { .. } | Action::DeleteObject { .. })
 }
 
 /// Whether the operation can't succeed without an answer of the store.
@@ -615,9 +638,10 @@ pub(super) fn asks_the_store(action: &Action) -> bool {
 pub(super) fn task_bytes(task: &Task) -> u64 {
     match &task.operation.action {
         Action::Upload { local, .. } => local.size,
-        Action::Download { remote, .. } | Action::Conflict { remote, .. } | Action::Repair { remote, .. } => {
+        Action::Download { remote, .. } | Action::Conflict { remote, .. } | Action::Replace { remote, .. } => {
             remote.size
         }
+        Action::Overrule { local, remote, .. } => local.size.max(remote.size),
         _ => 0,
     }
 }

@@ -1,14 +1,14 @@
 //! Guards, halts and their answers (R14), and troubles with the outside.
 
-use gosync_plan::decide::Action;
-use gosync_plan::guard::everything_changed;
-use gosync_plan::{GuardVerdict, HaltReason, RelPath};
+use gosync_plan::decide::{Action, ExpectLocal, ExpectRemote, Keep};
+use gosync_plan::guard::{everything_changed, first_merge};
+use gosync_plan::{ConflictPolicy, Direction, GuardVerdict, HaltReason, RelPath};
 
 use super::Ended;
-use super::core::{Core, Outage, Trouble, is_of_the_root};
+use super::core::{Core, Outage, Stage, Trouble, is_of_the_root};
 use super::effect::Effect;
 use crate::handle::CommandError;
-use crate::look::{Failure, describe};
+use crate::look::{Candidate, Failure, describe};
 use crate::ports::StoreErrorKind;
 use crate::ports::observer::Event as Told;
 use crate::ports::state::{HaltRow, StateChange};
@@ -20,6 +20,17 @@ use crate::sweep::{Scope, backoff_ms};
 const ROOM_CHECK_MS: u64 = 10_000;
 /// Longer than a failed download waits for its next turn.
 const ROOM_MEMORY_MS: u64 = 150_000;
+
+/// The other side's content comes back, and the changed one is kept as a conflict copy.
+fn turn_back(task: &mut Task) {
+    task.operation.action = match task.operation.action.clone() {
+        Action::Upload { local, expect: ExpectRemote::Object(remote) } => Action::Conflict { local, remote },
+        Action::Download { remote, expect: ExpectLocal::File(local) } => {
+            Action::Overrule { local, remote, keep: Keep::AsConflictCopy }
+        }
+        action => action,
+    };
+}
 
 impl Core {
     /// Lets held deletes go when their burst has ended and they are not too many.
@@ -83,13 +94,19 @@ impl Core {
     }
 
     /// Nearly everything changed at once on one side (ransom, shifted time stamps, a wrong mount): a person has to say so.
-    pub(super) fn judge_overwrites(&mut self, overwrites: Vec<Task>, ancestors: u64, scope: Scope) {
+    pub(super) fn judge_overwrites(&mut self, mut overwrites: Vec<Task>, ancestors: u64) {
         let is_upload = |task: &Task| matches!(task.operation.action, Action::Upload { .. });
         let up = overwrites.iter().filter(|task| is_upload(task)).count() as u64;
         let most = up.max(overwrites.len() as u64 - up);
+        if self.overwrites_denied {
+            for task in overwrites.iter_mut().filter(|task| is_upload(task) == (most == up)) {
+                turn_back(task);
+            }
+        }
         let verdict = everything_changed(ancestors, most, self.context.config.deletes.min);
         if let GuardVerdict::Halt(reason) = verdict
             && !self.overwrites_approved
+            && !self.overwrites_denied
         {
             let side = if most == up { "in the folder" } else { "in the bucket" };
             self.halt(reason, format!("{most} of {ancestors} files changed at once {side}"), most);
@@ -99,11 +116,24 @@ impl Core {
             }
             return;
         }
-        if scope == Scope::Full {
-            // A remote check doesn't see all that was approved.
-            self.overwrites_approved = false;
-        }
         self.queue.extend(overwrites);
+    }
+
+    /// Two trees that were never in step have too many names in common that stand for different contents.
+    pub(super) fn judge_merges(&mut self, merges: Vec<Task>) {
+        let differing = merges.len() as u64;
+        if self.merge_answer.is_none()
+            && let GuardVerdict::Halt(reason) = first_merge(self.common, differing)
+        {
+            let message =
+                format!("{differing} of the {} paths that both sides have hold different contents", self.common);
+            self.halt(reason, message, differing);
+            for task in merges {
+                self.leave_to_sweep(&task.operation.path);
+            }
+            return;
+        }
+        self.queue.extend(merges);
     }
 
     /// The disk is full: the trash gives what it may.
@@ -179,7 +209,13 @@ impl Core {
         }
     }
 
-    pub(super) fn answer_halt(&mut self, id: &str, approved: bool) -> Result<String, CommandError> {
+    /// `winner`: who wins a first merge.
+    pub(super) fn answer_halt(
+        &mut self,
+        id: &str,
+        approved: bool,
+        winner: Option<ConflictPolicy>,
+    ) -> Result<String, CommandError> {
         let Some(row) = self.halts.values().find(|row| row.id == id).cloned() else {
             return Err(CommandError {
                 code: "no-such-halt",
@@ -187,6 +223,7 @@ impl Core {
                 hint: "`gosync sync state` shows the halts and their ids".to_owned(),
             });
         };
+        let is_one_way = self.context.config.policy.direction != Direction::TwoWay;
         let held: Vec<RelPath> = self.deletes.paths().cloned().collect();
         let count = held.len();
         match (row.reason, approved) {
@@ -216,6 +253,38 @@ impl Core {
                 self.end_halt(row.reason);
                 Ok(format!("{} changes will be carried over", row.count))
             }
+            (HaltReason::EverythingChanged, false) if is_one_way => Err(CommandError {
+                code: "no-answer",
+                message: "a mirror that works one way has nothing to bring back".to_owned(),
+                hint: "put things right where they changed, or pause the mirror".to_owned(),
+            }),
+            (HaltReason::FirstMerge, true) if is_one_way && winner == Some(ConflictPolicy::LocalWins) => {
+                Err(CommandError {
+                    code: "no-answer",
+                    message: "a mirror that only receives writes nothing to the bucket".to_owned(),
+                    hint: "say --answer keep-both or --answer remote".to_owned(),
+                })
+            }
+            (HaltReason::EverythingChanged, false) => {
+                self.overwrites_denied = true;
+                self.end_halt(row.reason);
+                Ok(format!(
+                    "the other side's content comes back, and {} changed ones are kept as conflict copies",
+                    row.count
+                ))
+            }
+            (HaltReason::FirstMerge, true) => match winner {
+                Some(winner) => {
+                    self.merge_answer = Some(winner);
+                    self.end_halt(row.reason);
+                    Ok(format!("both sides are joined, {} differing files among them", row.count))
+                }
+                None => Err(CommandError {
+                    code: "no-answer",
+                    message: "a first merge has to be told who wins".to_owned(),
+                    hint: "say --answer keep-both, --answer remote or --answer local".to_owned(),
+                }),
+            },
             (HaltReason::TrashFull, true) => {
                 self.young_trash_may_go = true;
                 self.evict_trash();
@@ -238,6 +307,28 @@ impl Core {
                 hint: "it ends by itself when its cause is gone".to_owned(),
             }),
         }
+    }
+
+    pub(super) fn approve_path(&mut self, path: RelPath) -> Result<String, CommandError> {
+        if !self.diverged.contains_key(&path) {
+            return Err(CommandError {
+                code: "no-such-path",
+                message: format!("{path} has not diverged"),
+                hint: "`gosync sync state` shows the diverged paths of mirrors that only send".to_owned(),
+            });
+        }
+        if self.paused || self.in_hand.contains_key(&path) || self.stage != Stage::Running {
+            return Err(CommandError {
+                code: "busy",
+                message: format!("{path} is not at rest, or the mirror isn't"),
+                hint: "ask again when `gosync sync state` shows the mirror idle".to_owned(),
+            });
+        }
+        let answer = format!("the folder wins at {path}; what the bucket had is kept in the trash");
+        self.pick_up(path.clone(), self.now());
+        self.looks += 1;
+        self.effects.push(Effect::Look(vec![Candidate { head: true, approved: true, ..Candidate::hinted(path) }]));
+        Ok(answer)
     }
 
     /// The outside failed: said once, and tried again later.

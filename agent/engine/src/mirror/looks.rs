@@ -3,10 +3,10 @@
 use std::collections::HashMap;
 
 use gosync_plan::RelPath;
-use gosync_plan::decide::{Action, Problem};
+use gosync_plan::decide::{Action, Diverged, Problem};
 use gosync_plan::settle::{Difference, PlannedOperation, settle};
 
-use super::core::{Core, Failing, InHand, PROBLEM_RETRY_MS, is_overwrite};
+use super::core::{Core, Failing, InHand, PROBLEM_RETRY_MS, is_merge, is_overwrite};
 use super::dirty::Dirty;
 use super::effect::Effect;
 use super::moves::Trace;
@@ -17,6 +17,8 @@ use crate::ports::state::StateChange;
 use crate::sequences::Task;
 use crate::sweep::Scope;
 
+/// So many diverged paths are remembered by name.
+const DIVERGED_MAX: usize = 10_000;
 /// Folders that appeared are looked at once more: what was written before the watch was set had no event.
 const SECOND_LOOK_MS: u64 = 1_000;
 
@@ -194,7 +196,22 @@ impl Core {
         {
             self.deletes.is_moved(&old);
         }
-        if by_sweep && is_overwrite(&task.operation.action) {
+        if task.ancestor.is_none()
+            && let Some(answer) = self.merge_answer
+            && let Action::Conflict { local, remote }
+            | Action::Replace { local, remote }
+            | Action::Overrule { local, remote, .. } = &task.operation.action
+        {
+            task.operation.action = answer.settle(*local, remote.clone());
+        }
+        let is_joined = by_sweep && !self.hydrated && task.ancestor.is_none();
+        if is_joined && matches!(task.operation.action, Action::Record { .. } | Action::ApplyMode { .. }) {
+            self.common += 1;
+        }
+        if is_joined && is_merge(&task.operation.action) {
+            self.common += 1;
+            self.merges.push(task);
+        } else if by_sweep && is_overwrite(&task.operation.action) {
             self.overwrites.push(task);
         } else {
             self.queue.push_back(task);
@@ -206,8 +223,21 @@ impl Core {
             Problem::Name { why } => why.to_string(),
             Problem::Special { kind } => format!("not a regular file ({kind:?})").to_lowercase(),
             Problem::LocalLook { message } | Problem::RemoteLook { message } => message.clone(),
+            Problem::Diverged { how: Diverged::Created } => {
+                "diverged: the bucket has an object that is not from here".to_owned()
+            }
+            Problem::Diverged { how: Diverged::Edited } => {
+                "diverged: somebody else wrote to the object; `gosync sync approve <path>` lets the folder win"
+                    .to_owned()
+            }
             Problem::FolderInTheWay => "the bucket has an object where a folder stands".to_owned(),
         };
+        if matches!(problem, Problem::Diverged { .. }) {
+            if self.diverged.len() >= DIVERGED_MAX && !self.diverged.contains_key(path) {
+                return;
+            }
+            self.diverged.insert(path.clone(), self.sweeps_begun);
+        }
         self.problem(path.as_str().to_owned(), message);
         let now = self.now();
         if matches!(problem, Problem::LocalLook { .. } | Problem::RemoteLook { .. }) {

@@ -132,7 +132,10 @@ impl Core {
         !self.halts.is_empty()
             && match action {
                 Action::Download { expect, .. } => *expect != ExpectLocal::Absent,
-                Action::Conflict { .. } | Action::Repair { .. } | Action::MoveAside { .. } => true,
+                Action::Conflict { .. }
+                | Action::Replace { .. }
+                | Action::Overrule { .. }
+                | Action::MoveAside { .. } => true,
                 _ => action.is_delete(),
             }
     }

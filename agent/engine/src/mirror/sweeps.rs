@@ -1,7 +1,9 @@
 //! Sweeps: when one begins, and what follows from its end.
 
+use std::collections::BTreeMap;
+
 use gosync_plan::guard::{remote_emptied, root_emptied};
-use gosync_plan::{GuardVerdict, HaltReason};
+use gosync_plan::{Direction, GuardVerdict, HaltReason};
 
 use super::core::{Core, RACY_MS};
 use super::dirty::Dirty;
@@ -51,12 +53,13 @@ impl Core {
         self.context.sweep_ends();
         let complete = swept.failure.is_none();
         let overwrites = std::mem::take(&mut self.overwrites);
+        let merges = std::mem::take(&mut self.merges);
         self.trial_ended();
         self.totals.sweeps += 1;
         self.tell(&Told::SweepEnded { complete, milliseconds, files: swept.listed.max(swept.walked) });
         if let Some(failure) = swept.failure {
             // Nobody can say how many there would have been: the next sweep finds them again.
-            for task in overwrites {
+            for task in overwrites.into_iter().chain(merges) {
                 self.leave_to_sweep(&task.operation.path);
             }
             self.failed_sweeps += 1;
@@ -76,13 +79,26 @@ impl Core {
         for path in self.deletes.not_found_by(self.sweeps_begun, scope) {
             self.mark(path, Dirty::at(now).with_head());
         }
-        self.judge_overwrites(overwrites, swept.ancestors, scope);
+        self.judge_overwrites(overwrites, swept.ancestors);
+        self.judge_merges(merges);
+        if scope == Scope::Full {
+            // A remote check doesn't see all that was answered.
+            (self.overwrites_approved, self.overwrites_denied, self.merge_answer) = (false, false, None);
+        }
+        let (diverged, mended) =
+            std::mem::take(&mut self.diverged).into_iter().partition(|(_, by)| *by >= self.sweeps_begun);
+        self.diverged = diverged;
+        for path in BTreeMap::into_keys(mended) {
+            self.problems.remove(path.as_str());
+        }
         self.store_answers();
         self.next_remote_ms = now + interval;
         let min = self.context.config.deletes.min;
         // Our own deletes were done while it counted: that nothing is left may be their doing.
         let disturbed = self.deletes_running > 0 || self.deletes_done != self.deletes_done_before;
         match remote_emptied(swept.ancestors, swept.listed, min) {
+            // What is missing there is sent again.
+            GuardVerdict::Halt(_) if self.context.config.policy.direction == Direction::Push => {}
             GuardVerdict::Halt(_) if disturbed => self.want_sweep(scope),
             GuardVerdict::Halt(reason) if !self.deletes_approved => {
                 let message =

@@ -9,11 +9,12 @@ use futures_channel::mpsc;
 use futures_util::stream::{self, StreamExt as _, TryStreamExt as _};
 use futures_util::try_join;
 use gosync_plan::conflict::{conflict_family, free_conflict_name, is_conflict_copy_of};
-use gosync_plan::decide::{ExpectLocal, ModeMerge, merge_mode};
+use gosync_plan::decide::{ExpectLocal, ExpectRemote, Keep, ModeMerge, merge_mode};
 use gosync_plan::identity::{Identity, same_as_generation};
 use gosync_plan::{Ancestor, Digests, Fingerprint, Generation, Nonce, RelPath};
 
 use super::place::{Placed, move_new, parent, place_new, place_over};
+use super::trash::{TrashName, move_to_trash};
 use super::{Outcome, Task, displaced_path, tmp_path, write_ancestor};
 use crate::config::Limits;
 use crate::context::{Context, Reserved, Shared};
@@ -83,8 +84,9 @@ pub async fn download(
                     .and_then(|file| file.digests.map(|digests| digests.blake3))
                     .or_else(|| known.and_then(|known| known.content)),
             };
-            let torn = matches!(task.operation.action, gosync_plan::decide::Action::Repair { .. });
-            let displaced = if torn { Displaced { content: None, ..displaced } } else { displaced };
+            // It goes to the trash, whatever the ancestor says of it.
+            let is_to_be_kept = matches!(task.operation.action, gosync_plan::decide::Action::Replace { .. });
+            let displaced = if is_to_be_kept { Displaced { content: None, ..displaced } } else { displaced };
             put_in_place_over(context, path, &fetched, &generation, displaced).await?
         }
     };
@@ -184,6 +186,49 @@ pub async fn conflict(
     Ok(Outcome::Done { events, look_at })
 }
 
+/// Keeps what the object holds, then sends the file over it.
+pub async fn overrule(
+    context: &Context,
+    task: &Task,
+    local: Fingerprint,
+    remote: Generation,
+    keep: Keep,
+) -> Result<Outcome, Outcome> {
+    let path = task.path();
+    let fetched = fetch(context, task, &remote).await?;
+    durable(context, vec![Target::Content(fetched.tmp.clone())]).await??;
+    let (copy, folder) = match keep {
+        Keep::InTrash => {
+            let name = TrashName::new(&context.utc_date(), path, fetched.operation);
+            let (tmp, folder) = (fetched.tmp.clone(), name.folder());
+            context.local(move |tree| move_to_trash(tree, &tmp, &name)).await??;
+            (None, folder)
+        }
+        Keep::AsConflictCopy => {
+            let (tag, prefix) = (context.conflict_tag(), context.config.prefix.clone());
+            let (tmp, original) = (fetched.tmp.clone(), path.clone());
+            let copy = context
+                .local(move |tree| -> Result<_, TreeError> {
+                    let taken = |name: &RelPath| tree.stat(name.as_str()).is_ok();
+                    let Some(copy) = free_conflict_name(&original, &tag, &prefix, taken) else { return Ok(None) };
+                    move_new(tree, &tmp, copy.as_str())?;
+                    Ok(Some(copy))
+                })
+                .await??;
+            let no_name = || Outcome::Problem("held: there is no room for the name of a conflict copy".to_owned());
+            (Some(copy.ok_or_else(no_name)?), parent(path))
+        }
+    };
+    durable(context, vec![Target::Folder(folder)]).await??;
+    let generation = remote.completed_by(&fetched.head.generation);
+    let mut outcome = super::upload::upload(context, task, local, ExpectRemote::Object(generation)).await?;
+    if let (Outcome::Done { events, look_at }, Some(copy)) = (&mut outcome, copy) {
+        events.push(Event::Conflict { path: path.clone(), copy: copy.clone() });
+        look_at.push(copy);
+    }
+    Ok(outcome)
+}
+
 /// Asked again right before the act; here it saves fetching an object, each time anew, for a file that is held open.
 /// Returns how many other names (hard links) the file has.
 async fn may_be_replaced(context: &Context, path: &RelPath, planned: Fingerprint) -> Result<u64, Outcome> {
@@ -207,7 +252,7 @@ async fn may_be_replaced(context: &Context, path: &RelPath, planned: Fingerprint
 fn merge(context: &Context, ancestor: Option<u32>, local: Option<u32>, head: &Head) -> ModeMerge {
     match local {
         None => ModeMerge::Keep,
-        Some(local) => merge_mode(ancestor, local, head.facts.mode, context.config.mode),
+        Some(local) => merge_mode(ancestor, local, head.facts.mode, context.config.policy.mode),
     }
 }
 
@@ -628,7 +673,7 @@ struct Finishing {
 
 impl Finishing {
     fn of(task: &Task, context: &Context, head: &Head) -> Self {
-        let policy = context.config.mode;
+        let policy = context.config.policy.mode;
         let mode = match task.local_file() {
             None => {
                 let wanted = head.facts.mode.unwrap_or(MODE_DEFAULT);

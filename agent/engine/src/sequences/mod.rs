@@ -116,9 +116,10 @@ pub async fn run(context: &Context, task: Task) -> Outcome {
     let result = match task.operation.action.clone() {
         Action::Upload { local, expect } => upload::upload(context, &task, local, expect).await,
         Action::Download { remote, expect } => download::download(context, &task, remote, expect).await,
-        Action::Repair { local, remote } => {
+        Action::Replace { local, remote } => {
             download::download(context, &task, remote, gosync_plan::decide::ExpectLocal::File(local)).await
         }
+        Action::Overrule { local, remote, keep } => download::overrule(context, &task, local, remote, keep).await,
         Action::Conflict { local, remote } => download::conflict(context, &task, local, remote).await,
         Action::Record { local, remote } => record(context, &task, local, remote).await,
         Action::ApplyMode { local, remote, mode } => apply_mode(context, task, local, remote, mode).await,

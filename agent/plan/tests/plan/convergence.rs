@@ -3,8 +3,9 @@
 use std::collections::BTreeSet;
 
 use gosync_plan::{
-    Action, Ancestor, Decision, Digests, ExpectLocal, ExpectRemote, Fingerprint, Generation, LocalEntry, LocalFile,
-    ModeMerge, ModePolicy, Need, ObjectFacts, Problem, RemoteEntry, RemoteObject, decide, merge_mode,
+    Action, Ancestor, ConflictPolicy, Decision, Digests, Direction, ExpectLocal, ExpectRemote, Fingerprint, Generation,
+    LocalEntry, LocalFile, ModeMerge, ModePolicy, Need, ObjectFacts, Policy, Problem, RemoteEntry, RemoteObject,
+    merge_mode,
 };
 use proptest::prelude::*;
 
@@ -77,7 +78,7 @@ impl Object {
 
 #[derive(Clone, Debug)]
 struct World {
-    policy: ModePolicy,
+    policy: Policy,
     versioned: bool,
     /// also hands out inodes and tokens
     clock: u32,
@@ -128,7 +129,7 @@ impl World {
         };
         let mut looks = Vec::new();
         loop {
-            match decide(self.ancestor.as_ref(), &local, &remote, self.policy) {
+            match self.policy.decide(self.ancestor.as_ref(), &local, &remote) {
                 Decision::Look(need) => {
                     assert!(!looks.contains(&need), "asked twice: {need:?} after {looks:?} in {self:#?}");
                     looks.push(need);
@@ -190,7 +191,7 @@ impl World {
         let now = self.tick();
         let before = self.ancestor.as_ref().map(|ancestor| ancestor.fingerprint.mode);
         let merge = match replaced.filter(|_| keep_mode) {
-            Some(file) => merge_mode(before, file.fingerprint.mode, object.mode, self.policy),
+            Some(file) => merge_mode(before, file.fingerprint.mode, object.mode, self.policy.mode),
             None => ModeMerge::Apply(object.mode.unwrap_or(0o640)),
         };
         let mode = match merge {
@@ -211,6 +212,14 @@ impl World {
         }
     }
 
+    fn send(&mut self, file: &File) {
+        let mode = Some(file.fingerprint.mode & 0o7777);
+        let token = self.tick();
+        let object = Object { content: file.content, mode, made: Made::Put, crc: true, token };
+        let replied = object.generation(self.versioned, false);
+        self.record(file, &object, replied, true);
+    }
+
     /// Does what an executor does: checks the preconditions, and makes no choices.
     fn act(&mut self, action: Action, read: Option<Digests>) -> Result<(), Refused> {
         match action {
@@ -224,11 +233,7 @@ impl World {
                     }
                     _ => return Err(Refused),
                 }
-                let mode = Some(file.fingerprint.mode & 0o7777);
-                let token = self.tick();
-                let object = Object { content: file.content, mode, made: Made::Put, crc: true, token };
-                let replied = object.generation(self.versioned, false);
-                self.record(&file, &object, replied, true);
+                self.send(&file);
             }
             Action::Download { remote, expect } => {
                 let object = self.object(&remote)?;
@@ -256,7 +261,13 @@ impl World {
                 self.kept.insert(file.content);
                 self.place(&object, Some(&file), false);
             }
-            Action::Repair { local, remote } => {
+            Action::Overrule { local, remote, .. } => {
+                let (file, object) = (self.file(local)?, self.object(&remote)?);
+                assert_ne!(file.content, object.content, "a conflict over nothing");
+                self.kept.insert(object.content);
+                self.send(&file);
+            }
+            Action::Replace { local, remote } => {
                 let (file, object) = (self.file(local)?, self.object(&remote)?);
                 self.kept.insert(file.content);
                 self.place(&object, Some(&file), true);
@@ -365,7 +376,10 @@ fn apply_local(file: &File, change: LocalChange) -> Local {
 
 prop_compose! {
     fn world()(
-        policy in prop_oneof![Just(ModePolicy::Full), Just(ModePolicy::Exec), Just(ModePolicy::Off)],
+        mode in prop_oneof![Just(ModePolicy::Full), Just(ModePolicy::Exec), Just(ModePolicy::Off)],
+        conflicts in prop_oneof![
+            Just(ConflictPolicy::KeepBoth), Just(ConflictPolicy::RemoteWins), Just(ConflictPolicy::LocalWins),
+        ],
         versioned in any::<bool>(),
         in_step in proptest::bool::weighted(0.8),
         (old_mode, object_tells_mode, made, crc) in (mode(), any::<bool>(), made(), any::<bool>()),
@@ -378,7 +392,7 @@ prop_compose! {
         let object = Object { content: OLD, mode: object_tells_mode.then_some(old_mode), made, crc, token: 1 };
         let rewritten = |(content, mode, made, crc)| Object { content, mode, made, crc, token: 60 };
         World {
-            policy,
+            policy: Policy { mode, conflicts, direction: Direction::TwoWay },
             versioned,
             clock: 100,
             ancestor: in_step.then(|| Ancestor {
@@ -433,7 +447,7 @@ proptest! {
             (Local::File(file), Some(object)) => {
                 prop_assert_eq!(file.content, object.content);
                 if let Some(wanted) = object.mode {
-                    prop_assert_eq!((wanted ^ file.fingerprint.mode) & world.policy.mask(), 0, "after {:#?}", actions);
+                    prop_assert_eq!((wanted ^ file.fingerprint.mode) & world.policy.mode.mask(), 0, "after {:#?}", actions);
                 }
                 prop_assert_eq!(rest, Decision::Nothing);
                 prop_assert_eq!(world.decide(true).0, Decision::Nothing);

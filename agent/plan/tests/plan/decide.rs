@@ -221,10 +221,12 @@ fn every_overwrite_and_delete_names_what_it_saw() {
                     Action::Record { local, remote }
                     | Action::ApplyMode { local, remote, .. }
                     | Action::Conflict { local, remote }
-                    | Action::Repair { local, remote } => {
+                    | Action::Replace { local, remote } => {
                         assert_eq!((Some(local), Some(remote)), (seen_file, seen_object), "{what}");
                     }
-                    Action::MoveAside { .. } => panic!("one path alone never asks for this: {what}"),
+                    Action::Overrule { .. } | Action::MoveAside { .. } => {
+                        panic!("the table never asks for this: {what}")
+                    }
                 }
             }
         }
@@ -380,7 +382,7 @@ fn a_file_last_seen_open_is_read_again_however_unchanged_it_looks() {
 fn a_file_that_lost_its_data_but_not_its_time_is_never_uploaded() {
     for size in [0, OLD.size() - 1] {
         let local = Fingerprint { size, ctime_ns: 9_000, ..fingerprint(OLD) };
-        let repair = |remote: Generation| Decision::Do(Action::Repair { local, remote });
+        let repair = |remote: Generation| Decision::Do(Action::Replace { local, remote });
         assert_eq!(known(&unread(local), &unchanged_object()), repair(generation(OLD, 1)));
         assert_eq!(known(&unread(local), &RemoteEntry::Presumed), repair(generation(OLD, 1)));
         assert_eq!(known(&unread(local), &rewritten_object()), repair(generation(THEIRS, 2)));

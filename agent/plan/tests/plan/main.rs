@@ -4,5 +4,6 @@
 mod convergence;
 mod decide;
 mod identity;
+mod policy;
 mod settle;
 mod support;

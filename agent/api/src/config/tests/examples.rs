@@ -13,7 +13,7 @@ s3: {bucket: photos}
 syncs:
   - {name: a, local_path: /a, s3_path: /a, bidirectional: false}
   - {name: b, local_path: /b, s3_path: /b, direction: pull}
-  - {name: c, local_path: /c, s3_path: /c, conflict_policy: local-wins, symlinks: preserve}
+  - {name: c, local_path: /c, s3_path: /c, symlinks: preserve, conflict_policy: local-wins}
 sync: {directory_markers: true, scrub: 7d}
 agent: {otlp: {endpoint: 'http://127.0.0.1:4318'}}
 ";
@@ -28,10 +28,7 @@ agent: {otlp: {endpoint: 'http://127.0.0.1:4318'}}
             "gosync.yaml:4:18 cache.enabled",
             "gosync.yaml:10:27 sync.directory_markers",
             "gosync.yaml:10:40 sync.scrub",
-            "gosync.yaml:7:59 syncs[0].bidirectional",
-            "gosync.yaml:8:55 syncs[1].direction",
-            "gosync.yaml:9:83 syncs[2].symlinks",
-            "gosync.yaml:9:61 syncs[2].conflict_policy",
+            "gosync.yaml:9:54 syncs[2].symlinks",
         ],
         "{found:#?}"
     );
