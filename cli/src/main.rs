@@ -22,7 +22,8 @@ use std::process::ExitCode;
 use clap::{CommandFactory, Parser};
 use clap_complete::Shell;
 use gosync_api::Exit;
-use gosync_api::messages::{Probe, ProbeRequest, ProbeResult, route};
+use gosync_api::config::LogLevel;
+use gosync_api::messages::{LogLevelRequest, LogLevelSet, Probe, ProbeRequest, ProbeResult, route};
 
 use crate::args::{Cli, Command, Format, Global};
 use crate::client::Client;
@@ -48,9 +49,7 @@ fn main() -> ExitCode {
             "`gosync config validate` checks a config, `gosync sync state` tells what an agent meets outside",
         )),
         Command::Cache(_) => Err(Failure::not_yet("cache", "there is no cache to look at either")),
-        Command::LogLevel(_) => {
-            Err(Failure::not_yet("log-level", "set log.level in the config: a running agent takes it on"))
-        }
+        Command::LogLevel { level } => client(&cli.global, async |client| log_level(*level, client, &output).await),
         Command::Version(args) => version::run(args, &output),
     };
     match result {
@@ -80,6 +79,17 @@ async fn ask(probe: Probe, client: &Client, output: &Output) -> Result<Exit, Fai
         false => format!("{probe}: no\n{}", sync::indented(&result.reasons)),
     })?;
     Ok(if result.ok { Exit::Ok } else { Exit::Failed })
+}
+
+async fn log_level(level: LogLevel, client: &Client, output: &Output) -> Result<Exit, Failure> {
+    let set: LogLevelSet = client.post(route::LOG_LEVEL, &LogLevelRequest { level }, client::ASK).await?;
+    output.done(&set, |LogLevelSet { old, new }| match old == new {
+        true => format!("the agent's log has the level {new} already"),
+        false => {
+            format!("the agent's log: {old} before, {new} now, until the agent is restarted or reads its config again")
+        }
+    })?;
+    Ok(Exit::Ok)
 }
 
 fn completions(shell: Shell, output: &Output) -> Result<ExitCode, Failure> {

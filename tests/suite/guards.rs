@@ -92,6 +92,17 @@ async fn an_emptied_bucket_takes_no_file_and_deny_uploads_them_again() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_bucket_emptied_under_a_small_mirror_takes_no_file() {
+    let (pair, mut agent, expected) = Pair::filled(5).await;
+    agent.stop().await;
+    pair.delete_all(expected.keys()).await;
+    agent.restart().await;
+    agent.halted(MIRROR, &["remote-emptied"]).await;
+    pair.four_checks().await;
+    assert_eq!(pair.local(), expected);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn an_emptied_bucket_that_is_approved_moves_the_files_to_the_trash() {
     let (pair, agent, expected) = Pair::filled(FILES).await;
     pair.delete_all(expected.keys()).await;

@@ -6,6 +6,7 @@ mod bursts;
 mod conformance_store;
 mod dev;
 mod directions;
+mod explain;
 mod first_runs;
 mod flush;
 mod guards;

@@ -130,7 +130,6 @@ syncs:
 ";
     write(&home.path().join("config.yaml"), yaml);
     let refused = [
-        (2, "log.file"),
         (4, "metadata.type"),
         (6, "cache.enabled"),
         (9, "sync.symlinks"),

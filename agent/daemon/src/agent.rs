@@ -9,7 +9,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 
-use gosync_api::config::{AgentConfig, HydrationMode, MirrorConfig, OnTimeout, Problems, Wrong, label_of};
+use gosync_api::config::{AgentConfig, HydrationMode, LogLevel, MirrorConfig, OnTimeout, Problems, Wrong, label_of};
 use gosync_api::messages::{
     Acknowledged, Dependency, ErrorBody, ErrorCode, ErrorNow, List, ListEntry, MirrorMade, MirrorRequest, MirrorState,
     Probe, ProbeResult, State,
@@ -25,7 +25,7 @@ use crate::made::Made;
 use crate::one_mirror::{Mirror, Seen};
 use crate::parts::Parts;
 use crate::tell::trouble::Outside;
-use crate::{reload, tell, words};
+use crate::{level, named, reload, tell, words};
 
 pub struct Agent {
     pub parts: Arc<Parts>,
@@ -236,6 +236,19 @@ impl Agent {
         self.metadata.drop_mirror(name).await.map_err(|error| internal(&error))?;
         tracing::info!(mirror = name, "mirror removed");
         Ok(Acknowledged { name: name.to_owned(), message })
+    }
+
+    // ---- its log ----------------------------------------------------------------------------------------------
+
+    /// Until the next start, or until the config is read again. Returns the level from before.
+    pub fn set_log_level(&self, new: LogLevel) -> Result<LogLevel, ErrorBody> {
+        let log = self.parts.log_level.as_ref().ok_or_else(|| {
+            let message = "the log of this process is not the agent's own to change";
+            ErrorBody::new(ErrorCode::Refused, message, "change it where the process begins its log")
+        })?;
+        let old = named(log.set(level(new)));
+        tracing::info!(%old, %new, "the log's level was changed by a command");
+        Ok(old)
     }
 
     // ---- another config ---------------------------------------------------------------------------------------

@@ -40,8 +40,8 @@ use std::io::Write as _;
 use std::sync::Arc;
 
 use gosync_api::Exit;
-use gosync_api::config::{self, LogFormat as Format, LogLevel as Level};
-use gosync_telemetry::{LogFormat, LogLevel, LogOptions, logs};
+use gosync_api::config::{self, AgentConfig, LogFormat as Format, LogLevel as Level, Problems, Wrong};
+use gosync_telemetry::{LogFile, LogFileOptions, LogFormat, LogLevel, LogOptions, LogTarget, logs};
 use tokio::sync::Notify;
 use tracing::level_filters::LevelFilter;
 
@@ -61,22 +61,24 @@ pub fn run(options: Options) -> i32 {
 fn try_run(options: &Options) -> Result<bool, StartError> {
     let loaded = config::load(&options.config, options.data_dir.as_deref()).map_err(StartError::Config)?;
     start::check(&loaded)?;
-    let level = begin_log(LogOptions {
+    // First the data_dir: the log may lie in it, and another agent's is left alone.
+    let ground = Ground::take(&loaded.config.data_dir)?;
+    let log_level = begin_log(LogOptions {
         level: level(loaded.config.log.level),
         format: format(loaded.config.log.format),
-        stderr: false,
+        to: log_target(&loaded.config)?,
     });
     for warning in &loaded.warnings {
         tracing::warn!("{warning}");
     }
-    let ground = Ground::take(&loaded.config.data_dir)?;
     let runtime = start::runtime()?;
     let complete = runtime.block_on(async {
         let asked = Arc::new(Notify::new());
         let mut signals = Signals::listen(AtHangup::Tell(Arc::clone(&asked))).map_err(StartError::Signals)?;
-        let source = Source { path: options.config.clone(), data_dir: options.data_dir.clone(), level, asked };
+        let source = Source { path: options.config.clone(), data_dir: options.data_dir.clone(), asked };
         let (version, commit) = (options.version.clone(), options.commit.clone());
-        let setup = Setup { loaded, version, commit, store_identity: None, screen: None, source: Some(source) };
+        let source = Some(source);
+        let setup = Setup { loaded, version, commit, store_identity: None, screen: None, source, log_level };
         Ok(start::start(ground, setup).await?.until_the_end(&mut signals).await)
     });
     start::end(runtime);
@@ -90,7 +92,8 @@ pub fn run_dev(options: DevOptions) -> i32 {
 
 fn try_run_dev(options: &DevOptions) -> Result<bool, StartError> {
     // The screen tells what happens to files; the log only what else goes wrong.
-    begin_log(LogOptions { level: LevelFilter::ERROR, format: LogFormat::Text, stderr: true });
+    let to = LogTarget::Stderr;
+    let log_level = begin_log(LogOptions { level: LevelFilter::ERROR, format: LogFormat::Text, to });
     let folders =
         dev::Folders::of(options).map_err(|source| StartError::DataDir { path: options.dir.clone(), source })?;
     let ground = Ground::take(&folders.data_dir())?;
@@ -108,6 +111,7 @@ fn try_run_dev(options: &DevOptions) -> Result<bool, StartError> {
             store_identity: Some(dev::STORE_IDENTITY.to_owned()),
             screen: Some(screen),
             source: None,
+            log_level,
         };
         let complete = start::start(ground, setup).await?.until_the_end(&mut signals).await;
         store.running.shutdown().await;
@@ -134,6 +138,24 @@ fn begin_log(options: LogOptions) -> Option<LogLevel> {
     logs::start(options).ok()
 }
 
+/// Where the config wants the log.
+fn log_target(config: &AgentConfig) -> Result<LogTarget, StartError> {
+    let Some(path) = &config.log.file else { return Ok(LogTarget::Stdout) };
+    let rotation = &config.log.rotation;
+    let file = LogFile::open(LogFileOptions {
+        path: path.clone(),
+        size_bytes_max: u64::from(rotation.max_size) * 1_000_000,
+        closed_max: rotation.max_backups,
+        age_days_max: rotation.max_age,
+        compress: rotation.compress,
+    });
+    file.map(LogTarget::File).map_err(|error| {
+        let hint = "name a file that the agent's user may write, or leave the key empty: then the log goes to stdout";
+        let place = config.places.near("log.file").cloned();
+        StartError::Config(Problems(vec![Wrong::new(chain(&error), hint).at(place, "log.file")]))
+    })
+}
+
 pub(crate) fn level(level: Level) -> LevelFilter {
     match level {
         Level::Error => LevelFilter::ERROR,
@@ -142,6 +164,11 @@ pub(crate) fn level(level: Level) -> LevelFilter {
         Level::Debug => LevelFilter::DEBUG,
         Level::Trace => LevelFilter::TRACE,
     }
+}
+
+/// The level that goes by this filter.
+pub(crate) fn named(filter: LevelFilter) -> Level {
+    Level::ALL.iter().copied().find(|known| level(*known) == filter).unwrap_or(Level::Error)
 }
 
 fn format(format: Format) -> LogFormat {

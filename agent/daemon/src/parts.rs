@@ -8,7 +8,7 @@ use std::sync::Arc;
 use gosync_engine::ports::StateError;
 use gosync_engine::ports::state::StateErrorKind;
 use gosync_metadata::{JournalMode, SqliteMetadata, SqliteState, StateOptions};
-use gosync_telemetry::Metrics;
+use gosync_telemetry::{LogLevel, Metrics};
 use tokio::sync::Mutex;
 
 use crate::neighbours::Neighbours;
@@ -28,6 +28,8 @@ pub struct Parts {
     pub neighbours: Arc<Neighbours>,
     pub clock: Arc<TokioClock>,
     pub screen: Option<Arc<Screen>>,
+    /// Of the log, where it is this agent's to change.
+    pub log_level: Option<LogLevel>,
 }
 
 impl Parts {

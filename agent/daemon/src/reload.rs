@@ -9,7 +9,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use gosync_api::config::{self, AgentConfig, Loaded, Problems};
-use gosync_telemetry::LogLevel;
 use tokio::sync::Notify;
 use tokio::time::sleep;
 
@@ -24,8 +23,6 @@ pub struct Source {
     pub path: PathBuf,
     /// `--data-dir`.
     pub data_dir: Option<PathBuf>,
-    /// Of the log that runs.
-    pub level: Option<LogLevel>,
     /// Rung at a hangup.
     pub asked: Arc<Notify>,
 }
@@ -83,7 +80,7 @@ pub async fn keep_reading(agent: Arc<Agent>, source: Source, mut files: Vec<Path
                 let log_level = loaded.config.log.level;
                 match agent.apply(loaded.config).await {
                     Ok(()) => {
-                        if let Some(log) = &source.level {
+                        if let Some(log) = &agent.parts.log_level {
                             log.set(level(log_level));
                         }
                     }
@@ -106,6 +103,8 @@ pub fn waits_for_restart(running: &AgentConfig, new: &AgentConfig) -> Vec<String
     let changed = [
         ("data_dir", running.data_dir != new.data_dir),
         ("log.format", running.log.format != new.log.format),
+        ("log.file", running.log.file != new.log.file),
+        ("log.rotation", running.log.rotation != new.log.rotation),
         ("metadata", running.metadata != new.metadata),
         ("agent.socket_path", running.agent.socket_path != new.agent.socket_path),
         ("agent.device_name", running.agent.device_name != new.agent.device_name),
@@ -120,7 +119,7 @@ pub fn in_force(running: &AgentConfig, new: AgentConfig) -> AgentConfig {
         data_dir: running.data_dir.clone(),
         metadata: running.metadata.clone(),
         agent: running.agent.clone(),
-        log: config::Log { format: running.log.format, ..new.log },
+        log: config::Log { level: new.log.level, ..running.log.clone() },
         ..new
     }
 }

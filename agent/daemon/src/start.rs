@@ -11,7 +11,7 @@ use std::time::Duration;
 use gosync_api::config::{Loaded, Problem, Problems};
 use gosync_engine::ports::StateError;
 use gosync_fs::{Lock, LockError, lock_file};
-use gosync_telemetry::Metrics;
+use gosync_telemetry::{LogLevel, Metrics};
 use tokio::net::TcpListener;
 use tokio::runtime::Runtime;
 
@@ -84,6 +84,8 @@ pub struct Setup {
     pub screen: Option<Arc<Screen>>,
     /// To read the config again from; none where it was not read from files.
     pub source: Option<Source>,
+    /// Of the log that runs, where this agent began it.
+    pub log_level: Option<LogLevel>,
 }
 
 /// A refusal of what this release does not do yet.
@@ -128,6 +130,7 @@ pub async fn start(ground: Ground, setup: Setup) -> Result<Running, StartError> 
         neighbours: Arc::new(Neighbours::default()),
         clock: Arc::new(TokioClock::new()),
         screen: setup.screen,
+        log_level: setup.log_level,
     });
     let path = config.agent.socket_path.clone();
     let socket = bind(&path).map_err(|source| StartError::Socket { path: path.clone(), source })?;

@@ -3,6 +3,8 @@
 use futures_channel::{mpsc, oneshot};
 use gosync_plan::{ConflictPolicy, HaltReason, RelPath};
 
+use crate::explain::Explanation;
+
 /// What the watcher or another mirror noticed. Losing, repeating or inventing one changes latency, nothing else (P8).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Hint {
@@ -46,6 +48,11 @@ pub enum Command {
         reply: oneshot::Sender<Result<String, CommandError>>,
     },
     Conflicts(oneshot::Sender<Vec<ConflictCopy>>),
+    /// What is known of a path below the root (`""`: the root), and why it stands as it does.
+    Explain {
+        path: String,
+        reply: oneshot::Sender<Result<Box<Explanation>, CommandError>>,
+    },
     TrashList(oneshot::Sender<Result<Vec<TrashItem>, CommandError>>),
     /// Puts a trash item back at its path (or beside it, where that is taken).
     TrashRestore {

@@ -6,10 +6,20 @@ use std::collections::HashMap;
 
 use gosync_plan::{Fingerprint, RelPath};
 use ignore::Match;
-use ignore::gitignore::{Gitignore, GitignoreBuilder};
+use ignore::gitignore::{Gitignore, GitignoreBuilder, Glob};
 
 /// The name of the files that hold rules, in the root and in subfolders. Synced like any other.
 pub const IGNORE_FILE: &str = ".gosyncignore";
+
+/// The rule that a path is ignored by.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct IgnoredBy {
+    pub pattern: String,
+    /// The ignore file that it stands in; `None`: the configuration.
+    pub file: Option<String>,
+    /// What it names: the path itself, or a folder above it.
+    pub path: String,
+}
 
 #[derive(Clone, Default)]
 pub struct IgnoreRules {
@@ -55,23 +65,41 @@ impl IgnoreRules {
         if self.config.is_none() && self.folders.is_empty() {
             return false;
         }
-        path.match_indices('/').any(|(cut, _)| self.matches(&path[..cut], true)) || self.matches(path, is_folder)
+        let ignores = |path: &str, is_folder: bool| self.rule(path, is_folder).is_some();
+        path.match_indices('/').any(|(cut, _)| ignores(&path[..cut], true)) || ignores(path, is_folder)
     }
 
-    /// The rules nearest to the path decide.
-    fn matches(&self, path: &str, is_folder: bool) -> bool {
+    /// Why a path is ignored; `None`: it isn't.
+    #[must_use]
+    pub fn ignored_by(&self, path: &str, is_folder: bool) -> Option<IgnoredBy> {
+        let above = path.match_indices('/').map(|(cut, _)| (&path[..cut], true));
+        above.chain([(path, is_folder)]).find_map(|(path, is_folder)| {
+            let (folder, glob) = self.rule(path, is_folder)?;
+            let file = folder.map(|folder| match folder {
+                "" => IGNORE_FILE.to_owned(),
+                folder => format!("{folder}/{IGNORE_FILE}"),
+            });
+            Some(IgnoredBy { pattern: glob.original().to_owned(), file, path: path.to_owned() })
+        })
+    }
+
+    /// The rule that ignores this very path, and the folder of its ignore file. The rules nearest to the path decide.
+    fn rule(&self, path: &str, is_folder: bool) -> Option<(Option<&str>, &Glob)> {
         let mut folder = path;
         while !folder.is_empty() {
             folder = folder.rfind('/').map_or("", |cut| &folder[..cut]);
-            if let Some((_, rules)) = self.folders.get(folder) {
+            if let Some((folder, (_, rules))) = self.folders.get_key_value(folder) {
                 match rules.matched(path, is_folder) {
-                    Match::Ignore(_) => return true,
-                    Match::Whitelist(_) => return false,
+                    Match::Ignore(glob) => return Some((Some(folder), glob)),
+                    Match::Whitelist(_) => return None,
                     Match::None => {}
                 }
             }
         }
-        self.config.as_ref().is_some_and(|rules| rules.matched(path, is_folder).is_ignore())
+        match self.config.as_ref()?.matched(path, is_folder) {
+            Match::Ignore(glob) => Some((None, glob)),
+            _ => None,
+        }
     }
 }
 
@@ -116,5 +144,19 @@ mod tests {
         assert!(!ignored(&rules, "a/b/only-here"));
         rules.set_folder("a", None, "");
         assert!(ignored(&rules, "a/x.log"));
+    }
+
+    #[test]
+    fn the_rule_that_ignores_a_path_is_named_with_its_file() {
+        let mut rules = IgnoreRules::new(&["*.log".into()]);
+        let file = Fingerprint { size: 1, mtime_ns: 1, ctime_ns: 1, inode: 1, mode: 0o100_644 };
+        rules.set_folder("a", Some(file), "!x.log\nbuild/\n");
+        let by = |pattern: &str, file: Option<&str>, path: &str| {
+            Some(IgnoredBy { pattern: pattern.into(), file: file.map(str::to_owned), path: path.into() })
+        };
+        assert_eq!(rules.ignored_by("b/x.log", false), by("*.log", None, "b/x.log"));
+        assert_eq!(rules.ignored_by("a/x.log", false), None);
+        assert_eq!(rules.ignored_by("a/build/deep/x", false), by("build/", Some("a/.gosyncignore"), "a/build"));
+        assert_eq!(rules.ignored_by("a/build", false), None, "a file is no folder");
     }
 }

@@ -11,6 +11,7 @@ pub mod config;
 pub mod context;
 pub mod digest;
 mod durable;
+pub mod explain;
 pub mod handle;
 pub mod ignored;
 mod look;

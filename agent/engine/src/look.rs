@@ -143,7 +143,7 @@ async fn look_batch(context: &Context, mut batch: Vec<Candidate>) -> Vec<Looked>
 
 /// The ignore rules above hinted paths, as they are now: an ignore file may be as new as what it speaks of. What can't be
 /// read can't be looked at either.
-fn renew_rules<'a>(tree: &dyn LocalTree, shared: &Shared, paths: impl Iterator<Item = &'a RelPath>) {
+pub fn renew_rules<'a>(tree: &dyn LocalTree, shared: &Shared, paths: impl Iterator<Item = &'a RelPath>) {
     let mut folders = BTreeSet::new();
     for path in paths {
         for folder in path.ancestors() {

@@ -68,7 +68,10 @@ pub struct Swept {
 }
 
 /// No page counts for more: it was the agent that stood still then, not the store that worked.
-const PAGE_MS_MAX: u64 = 5_000;
+const PAGE_MS_MAX: u64 = 1_000;
+
+/// What has failed for this long is told instead of tried again unseen.
+const FAILURE_MS_MAX: u64 = 10_000;
 
 struct Batch<T> {
     items: Vec<T>,
@@ -162,8 +165,13 @@ async fn produce_listing(context: &Context, mut out: Producer<Listed>, listing_m
 async fn list_page(context: &Context, request: &ListRequest) -> Result<crate::ports::store::ListPage, StoreError> {
     let mut attempt = 0;
     loop {
+        let asked_ms = context.ports.clock.monotonic_ms();
         match context.ports.store.list(request.clone()).await {
-            Err(error) if error.is_transient() && attempt < context.config.limits.retries_max => {
+            Err(error)
+                if error.is_transient()
+                    && attempt < context.config.limits.retries_max
+                    && context.ports.clock.monotonic_ms() < asked_ms + FAILURE_MS_MAX =>
+            {
                 attempt += 1;
                 context.ports.clock.sleep_ms(backoff_ms(attempt)).await;
             }

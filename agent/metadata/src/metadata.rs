@@ -12,7 +12,7 @@ use std::path::Path;
 
 use async_trait::async_trait;
 use gosync_engine::ports::metadata::{
-    Changes, Cursor, FileChange, FileRow, FilesQuery, MetadataStore, StoreRow, SyncConfigRow, SyncStateRow,
+    ChangeRow, Changes, Cursor, FileChange, FileRow, FilesQuery, MetadataStore, StoreRow, SyncConfigRow, SyncStateRow,
 };
 use gosync_engine::ports::state::{StateError, StateErrorKind};
 use sqlx::migrate::Migrator;
@@ -173,6 +173,19 @@ impl MetadataStore for SqliteMetadata {
 
     async fn changes_since(&self, store: i64, cursor: Option<&Cursor>, limit: usize) -> Result<Changes, StateError> {
         self.read_changes(store, cursor, limit).await.map_err(|error| self.database.failed("reading the feed", error))
+    }
+
+    async fn change(&self, store: i64, sequence: u64) -> Result<Option<ChangeRow>, StateError> {
+        query(
+            "SELECT seq, row_id, file_id, s3_key, change_type, changed_at, client_id, old_path, new_path, etag, size \
+             FROM file_changes WHERE store_id = $1 AND seq = $2",
+        )
+        .bind(store)
+        .bind(sequence.cast_signed())
+        .try_map(|row: SqliteRow| rows::change(&row))
+        .fetch_optional(&self.database.readers)
+        .await
+        .map_err(|error| self.database.failed("reading a change's row", error))
     }
 
     async fn prune(&self, store: i64, sequence: u64) -> Result<u64, StateError> {

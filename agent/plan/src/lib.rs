@@ -9,6 +9,7 @@
 //! * [`decide`](mod@decide): one path at a time, both ways;
 //! * [`policy`]: what becomes of that where a mirror works one way, or where one side wins;
 //! * [`settle`](mod@settle): what needs several paths at once (file against folder, content that moved);
+//! * [`why`](mod@why): what a decision rests on, in words for people;
 //! * [`conflict`]: names of conflict copies;
 //! * [`guard`]: how much may be deleted before a person is asked.
 
@@ -20,6 +21,7 @@ pub mod identity;
 pub mod names;
 pub mod policy;
 pub mod settle;
+pub mod why;
 
 pub use conflict::{ConflictTag, conflict_family, free_conflict_name, is_conflict_copy_of};
 pub use decide::{

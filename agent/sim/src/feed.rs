@@ -287,6 +287,10 @@ impl Feed {
         dropped as u64
     }
 
+    pub fn change_at(&self, store: i64, sequence: u64) -> Option<ChangeRow> {
+        self.at(store)?.changes.get(&sequence).cloned()
+    }
+
     pub fn prefix_listed(&self, store: i64, prefix: &str) -> Option<u64> {
         self.at(store)?.prefixes.get(prefix).copied()
     }

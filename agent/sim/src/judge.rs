@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use gosync_engine::Hint;
 use gosync_engine::ports::TreeErrorKind;
-use gosync_plan::RelPath;
+use gosync_plan::{ConflictPolicy, RelPath};
 
 use crate::disk::{Disk, Ino, Node, is_synced};
 use crate::ledger::{ContentId, EMPTY, Origin};
@@ -272,6 +272,12 @@ impl World {
             }
             return Ok(answer);
         };
+        if self.profile.conflicts == ConflictPolicy::LocalWins
+            && let (Some(before), Some(after)) = (before, after)
+        {
+            // What a file overrules is owed to whoever wrote it, but a delete of the file is one of it as well.
+            self.ledger.overruled(&path, before, after);
+        }
         if before != after {
             self.tell_other_mirrors(replica, &path);
         }

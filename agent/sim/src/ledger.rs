@@ -139,6 +139,11 @@ impl Ledger {
         }
     }
 
+    /// `after` took the place of `before` without anybody having wanted that.
+    pub fn overruled(&mut self, path: &str, before: ContentId, after: ContentId) {
+        self.steps.entry(path.to_owned()).or_default().push((Some(before), Some(after)));
+    }
+
     /// What stands at `path` is complete by now. It is owed, unless somebody had replaced it there already: who moves a
     /// file away and back does not undo what others did to it meanwhile.
     pub fn completed_at(&mut self, path: &str, id: ContentId) {

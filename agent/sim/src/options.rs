@@ -1,7 +1,7 @@
 //! What a run is asked for, and the peculiarities of one world, which follow from the seed.
 
 use gosync_engine::{Limits, MirrorConfig};
-use gosync_plan::{DeleteLimits, Policy, Prefix};
+use gosync_plan::{ConflictPolicy, DeleteLimits, Policy, Prefix};
 
 use crate::dice::Dice;
 
@@ -110,6 +110,8 @@ pub struct Profile {
     pub remote_hints: f64,
     /// The latest start of an agent, milliseconds.
     pub start_ms: u64,
+    /// Who wins where both sides changed a file; the same for all agents.
+    pub conflicts: ConflictPolicy,
 }
 
 impl Profile {
@@ -157,6 +159,11 @@ impl Profile {
             exchange,
             remote_hints: if dice.chance(0.5) { 0.5 } else { 0.0 },
             start_ms: if dice.chance(0.7) { 3_000 } else { 60_000 },
+            conflicts: match dice.below(6) {
+                0 => ConflictPolicy::RemoteWins,
+                1 => ConflictPolicy::LocalWins,
+                _ => ConflictPolicy::KeepBoth,
+            },
         }
     }
 
@@ -173,7 +180,7 @@ impl Profile {
             bucket: "bucket".into(),
             prefix: Prefix::new(self.prefix),
             ignore: Vec::new(),
-            policy: Policy::default(),
+            policy: Policy { conflicts: self.conflicts, ..Policy::default() },
             deletes,
             limits: Limits {
                 interval_ms: self.interval_ms,

@@ -2,7 +2,9 @@
 //! process's last.
 
 use async_trait::async_trait;
-use gosync_engine::ports::metadata::{Changes, Cursor, FileChange, FilesQuery, StoreRow, SyncConfigRow, SyncStateRow};
+use gosync_engine::ports::metadata::{
+    ChangeRow, Changes, Cursor, FileChange, FilesQuery, StoreRow, SyncConfigRow, SyncStateRow,
+};
 use gosync_engine::ports::state::{HaltRow, StateErrorKind, UploadRow};
 use gosync_engine::ports::{FileRow, JournalEntry, MetadataStore, ReplicaState, StateChange, StateError};
 use gosync_plan::{Ancestor, RelPath};
@@ -172,6 +174,10 @@ impl MetadataStore for SimMetadata {
 
     async fn changes_since(&self, store: i64, cursor: Option<&Cursor>, limit: usize) -> Result<Changes, StateError> {
         self.0.feed("changes", false, |feed| feed.changes_since(store, cursor, limit)).await
+    }
+
+    async fn change(&self, store: i64, sequence: u64) -> Result<Option<ChangeRow>, StateError> {
+        self.0.feed("change", false, |feed| feed.change_at(store, sequence)).await
     }
 
     async fn prune(&self, store: i64, sequence: u64) -> Result<u64, StateError> {

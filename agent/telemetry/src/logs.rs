@@ -4,6 +4,7 @@
 //! a request's headers into the log.
 
 use std::io;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use tracing::level_filters::LevelFilter;
 use tracing_subscriber::filter::Targets;
@@ -11,6 +12,8 @@ use tracing_subscriber::fmt::writer::BoxMakeWriter;
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::{SubscriberInitExt as _, TryInitError};
 use tracing_subscriber::{Layer as _, Registry, reload};
+
+use crate::file::LogFile;
 
 /// What the targets of our crates begin with.
 const OURS: &str = "gosync";
@@ -22,30 +25,45 @@ pub enum LogFormat {
     Json,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// Where the lines go.
+pub enum LogTarget {
+    Stdout,
+    /// Where stdout is a screen of its own.
+    Stderr,
+    File(LogFile),
+}
+
 pub struct LogOptions {
     pub level: LevelFilter,
     pub format: LogFormat,
-    /// To stderr instead of stdout: where stdout is a screen of its own.
-    pub stderr: bool,
+    pub to: LogTarget,
 }
 
 /// Changes the level of a log that runs.
 #[derive(Clone)]
-pub struct LogLevel(reload::Handle<Targets, Registry>);
+pub struct LogLevel {
+    handle: reload::Handle<Targets, Registry>,
+    now: Arc<Mutex<LevelFilter>>,
+}
 
 impl LogLevel {
-    /// Takes effect with the next event.
-    pub fn set(&self, level: LevelFilter) {
+    /// Takes effect with the next event. Returns the level from before.
+    pub fn set(&self, level: LevelFilter) -> LevelFilter {
+        let mut now = self.now.lock().unwrap_or_else(PoisonError::into_inner);
         // The only error is a log that has ended.
-        let _ = self.0.reload(targets(level));
+        let _ = self.handle.reload(targets(level));
+        std::mem::replace(&mut now, level)
     }
 }
 
 /// Starts the log of this process. Fails when it has one already.
 pub fn start(options: LogOptions) -> Result<LogLevel, TryInitError> {
     let (filter, handle) = reload::Layer::new(targets(options.level));
-    let writer = if options.stderr { BoxMakeWriter::new(io::stderr) } else { BoxMakeWriter::new(io::stdout) };
+    let writer = match options.to {
+        LogTarget::Stdout => BoxMakeWriter::new(io::stdout),
+        LogTarget::Stderr => BoxMakeWriter::new(io::stderr),
+        LogTarget::File(file) => BoxMakeWriter::new(Mutex::new(file)),
+    };
     // Colours belong to a screen; a log is read by programs too.
     let layer = tracing_subscriber::fmt::layer().with_writer(writer).with_ansi(false);
     let layer = match options.format {
@@ -53,7 +71,7 @@ pub fn start(options: LogOptions) -> Result<LogLevel, TryInitError> {
         LogFormat::Json => layer.json().flatten_event(true).boxed(),
     };
     tracing_subscriber::registry().with(layer.with_filter(filter)).try_init()?;
-    Ok(LogLevel(handle))
+    Ok(LogLevel { handle, now: Arc::new(Mutex::new(options.level)) })
 }
 
 fn targets(level: LevelFilter) -> Targets {

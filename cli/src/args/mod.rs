@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
-use gosync_api::config::{Profile, RemotePath, Wrong};
+use gosync_api::config::{LogLevel, Profile, RemotePath, Wrong};
 use gosync_api::messages::Probe;
 
 pub use sync::*;
@@ -30,7 +30,7 @@ Begin here:
   gosync agent            keep what that config names in step
   gosync sync state       see how everything stands
 
-`gosync agent` is the daemon; sync and probe talk to a running agent, the rest needs none.
+`gosync agent` is the daemon; sync, probe and log-level talk to a running agent, the rest needs none.
 
 Exit codes:
   0 done  1 failed, may work later  2 wrong usage or config  3 no agent at the socket  7 halted by a guard
@@ -135,9 +135,15 @@ Examples:
     /// Look at the cache, or empty it
     #[command(hide = true)]
     Cache(Later),
-    /// Change how much the agent logs
-    #[command(hide = true)]
-    LogLevel(Later),
+    /// Change how much the agent logs, until it is restarted or reads its config again
+    #[command(after_help = "\
+Example:
+  gosync log-level debug")]
+    LogLevel {
+        /// The least severe level that is written
+        #[arg(value_parser = one_of(LogLevel::ALL, LogLevel::as_str))]
+        level: LogLevel,
+    },
     /// Print version, commit, build date, compiler and features
     #[command(after_help = "\
 Example:

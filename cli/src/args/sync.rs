@@ -99,8 +99,14 @@ Example:
     #[command(hide = true)]
     Plan(Later),
     /// Show what is known of a path, and why it stands as it does
-    #[command(hide = true)]
-    Explain(Later),
+    #[command(after_help = "\
+The path may be absolute, relative to the current folder or to the mirror's, a key, or s3://bucket/key. Both sides are
+looked at once, and nothing is changed.
+
+Examples:
+  gosync sync explain ~/Documents/notes/today.txt
+  gosync sync explain s3://my-bucket/documents/notes")]
+    Explain(ExplainArgs),
     /// Wait until a mirror has applied what a cursor names
     #[command(hide = true)]
     Wait(Later),
@@ -186,6 +192,16 @@ pub struct FlushArgs {
     /// Longest wait, such as 60s or 5m
     #[arg(long, value_name = "DURATION", default_value = "60s", value_parser = parse_duration)]
     pub timeout: Duration,
+}
+
+#[derive(Debug, Args)]
+pub struct ExplainArgs {
+    /// A file or folder, here or in the bucket
+    #[arg(value_name = "PATH")]
+    pub path: PathBuf,
+    /// Only in this mirror
+    #[arg(long, value_name = "NAME")]
+    pub mirror: Option<String>,
 }
 
 #[derive(Debug, Args)]

@@ -1,5 +1,6 @@
 //! `gosync sync`: one request to the agent for each command, and its answer printed.
 
+mod explain;
 mod state;
 mod tables;
 
@@ -62,9 +63,7 @@ pub async fn run(command: &SyncCommand, client: &Client, output: &Output) -> Res
         SyncCommand::Deny(args) => answer(route::DENY, args, client, output).await,
         SyncCommand::Trash { command } => trash(command, client, output).await,
         SyncCommand::Plan(_) => Err(Failure::not_yet("sync plan", "`gosync sync state` tells what waits")),
-        SyncCommand::Explain(_) => {
-            Err(Failure::not_yet("sync explain", "`gosync sync state` names the paths that are not simply in step"))
-        }
+        SyncCommand::Explain(args) => explain::run(args, client, output).await,
         SyncCommand::Wait(_) => {
             Err(Failure::not_yet("sync wait", "`gosync sync flush --wait` brings both sides in step"))
         }

@@ -57,11 +57,11 @@ section! {
     pub struct Rotation {
         /// Largest file, in MB (10^6 bytes).
         max_size: u32 = 100,
-        /// Most closed files that are kept.
+        /// Most closed files that are kept. 0: any number.
         max_backups: u32 = 5,
-        /// Oldest closed file that is kept, in days.
+        /// Oldest closed file that is kept, in days. 0: of any age.
         max_age: u32 = 30,
-        /// Closed files are compressed.
+        /// Closed files are compressed (gzip).
         compress: bool = true,
     }
 }

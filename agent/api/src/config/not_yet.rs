@@ -10,9 +10,6 @@ use super::units::Every;
 /// Everything in the config that this release does not do yet, with its place.
 pub fn not_yet(config: &AgentConfig) -> Vec<Problem> {
     let mut found = Found { config, problems: Vec::new() };
-    if config.log.file.is_some() {
-        found.add("log.file", "writing the log to a file", "leave it out and send stdout to a file or to the journal");
-    }
     if !config.agent.otlp.endpoint.is_empty() {
         found.add("agent.otlp.endpoint", "sending traces", "leave it out");
     }

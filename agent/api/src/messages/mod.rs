@@ -4,12 +4,16 @@
 //! neighbouring versions understand each other; [`version::agree`] says why when they don't.
 
 pub mod error;
+pub mod explain;
 pub mod progress;
 pub mod request;
 pub mod state;
 pub mod v1;
 pub mod version;
 
+pub use explain::{
+    Entry, ExplainRequest, Explained, Explanation, FolderSummary, IgnoredBy, LastChange, UnderWay, WaitsFor,
+};
 pub use error::{ErrorBody, ErrorCode, ErrorDetail};
 pub use progress::{Line, Progress};
 pub use request::*;
@@ -37,6 +41,8 @@ pub mod route {
     pub const FLUSH: &str = "/sync/flush";
     /// GET with [`super::MirrorFilter`] as query: [`super::Conflicts`].
     pub const CONFLICTS: &str = "/sync/conflicts";
+    /// GET with [`super::ExplainRequest`] as query: [`super::Explained`].
+    pub const EXPLAIN: &str = "/sync/explain";
     /// POST [`super::AnswerRequest`]: [`super::Answered`].
     pub const APPROVE: &str = "/sync/approve";
     /// POST [`super::AnswerRequest`]: [`super::Answered`].
@@ -45,6 +51,8 @@ pub mod route {
     pub const TRASH_LIST: &str = "/sync/trash/list";
     /// POST [`super::RestoreRequest`]: [`super::Restored`].
     pub const TRASH_RESTORE: &str = "/sync/trash/restore";
+    /// POST [`super::LogLevelRequest`]: [`super::LogLevelSet`].
+    pub const LOG_LEVEL: &str = "/log-level";
     /// GET with [`super::ProbeRequest`] as query: [`super::ProbeResult`].
     pub const PROBE: &str = "/probe";
 }

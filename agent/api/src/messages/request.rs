@@ -6,6 +6,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::state::{Receipt, Verb};
+use crate::config::LogLevel;
 use crate::words::{Answer, Direction, HaltReason, words};
 
 /// `sync mirror`: keep a folder and a prefix in step from now on.
@@ -338,6 +339,22 @@ pub struct ProbeResult {
     pub ok: bool,
     /// Why not.
     pub reasons: Vec<String>,
+}
+
+/// `log-level`: how much the agent logs, until it is restarted or reads its config again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LogLevelRequest {
+    /// Least severe level that is written.
+    pub level: LogLevel,
+}
+
+/// The level that was set, and the one from before.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LogLevelSet {
+    /// From before.
+    pub old: LogLevel,
+    /// In force now.
+    pub new: LogLevel,
 }
 
 #[cfg(test)]

@@ -24,7 +24,7 @@ use crate::{tell, words};
 type Shared = State<Arc<Agent>>;
 
 /// Between a mirror's name and the engine's own name of a trash item.
-const OF: char = ':';
+pub(super) const OF: char = ':';
 
 pub async fn conflicts(State(agent): Shared, Query(filter): Query<MirrorFilter>) -> Reply<Conflicts> {
     let mut conflicts = Vec::new();
@@ -48,7 +48,7 @@ pub async fn conflicts(State(agent): Shared, Query(filter): Query<MirrorFilter>)
 
 /// When and by which device a copy was made, as its name tells:
 /// `<stem>.conflict-<yyyymmddThhmmssZ>-<device>-<4 hex>[-n]<ext>`.
-fn made_by(copy: &str) -> (Option<Timestamp>, String) {
+pub(super) fn made_by(copy: &str) -> (Option<Timestamp>, String) {
     let told = || {
         let (_, tag) = copy.rsplit_once(".conflict-")?;
         let (time, rest) = tag.split_once('-')?;
@@ -226,11 +226,11 @@ async fn restore(mirror: &Mirror, item: &TrashItem) -> Result<String, ErrorBody>
     handle.ask(|reply| Command::TrashRestore { item, reply }).await.ok_or_else(stopping)?.map_err(refused)
 }
 
-fn stopping() -> ErrorBody {
+pub(super) fn stopping() -> ErrorBody {
     ErrorBody::new(ErrorCode::Unavailable, "the mirror has just ended", "try again in a moment")
 }
 
-fn refused(error: CommandError) -> ErrorBody {
+pub(super) fn refused(error: CommandError) -> ErrorBody {
     let code = match error.code {
         "no-such-halt" => ErrorCode::NotFound,
         "stopping" | "trash-unreadable" => ErrorCode::Unavailable,

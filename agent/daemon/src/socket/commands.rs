@@ -1,4 +1,4 @@
-//! Commands about mirrors: state, list, mirror, provision, pause, resume, remove, flush, probe.
+//! Commands about mirrors and the agent: state, list, mirror, provision, pause, resume, remove, flush, probe, log-level.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,8 +9,8 @@ use axum::response::{IntoResponse as _, Response};
 use bytes::Bytes;
 use gosync_api::messages::State as AgentState;
 use gosync_api::messages::{
-    Acknowledged, ErrorBody, ErrorCode, FlushRequest, Flushed, List, MirrorMade, MirrorName, MirrorRequest,
-    ProbeRequest, ProbeResult, Progress, ProvisionRequest, Receipt,
+    Acknowledged, ErrorBody, ErrorCode, FlushRequest, Flushed, List, LogLevelRequest, LogLevelSet, MirrorMade,
+    MirrorName, MirrorRequest, ProbeRequest, ProbeResult, Progress, ProvisionRequest, Receipt,
 };
 use gosync_api::words::Status;
 use gosync_engine::Command;
@@ -60,6 +60,11 @@ pub async fn remove(State(agent): Shared, body: Bytes) -> Reply<Acknowledged> {
 
 pub async fn probe(State(agent): Shared, Query(request): Query<ProbeRequest>) -> Json<ProbeResult> {
     Json(agent.probe(request.probe).await)
+}
+
+pub async fn log_level(State(agent): Shared, body: Bytes) -> Reply<LogLevelSet> {
+    let LogLevelRequest { level: new } = read(&body)?;
+    Ok(Json(LogLevelSet { old: agent.set_log_level(new)?, new }))
 }
 
 pub async fn provision(State(agent): Shared, body: Bytes) -> Response {

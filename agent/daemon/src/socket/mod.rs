@@ -5,6 +5,7 @@
 
 mod answers;
 mod commands;
+mod explain;
 mod lines;
 mod peer;
 mod reply;
@@ -67,10 +68,12 @@ fn router(agent: Arc<Agent>) -> Router {
         .route(route::REMOVE, post(commands::remove))
         .route(route::FLUSH, post(commands::flush))
         .route(route::CONFLICTS, get(answers::conflicts))
+        .route(route::EXPLAIN, get(explain::explain))
         .route(route::APPROVE, post(answers::approve))
         .route(route::DENY, post(answers::deny))
         .route(route::TRASH_LIST, get(answers::trash_list))
         .route(route::TRASH_RESTORE, post(answers::trash_restore))
+        .route(route::LOG_LEVEL, post(commands::log_level))
         .route(route::PROBE, get(commands::probe))
         .fallback(reply::no_such_route)
         .method_not_allowed_fallback(reply::no_such_method)

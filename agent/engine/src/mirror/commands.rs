@@ -48,6 +48,7 @@ impl Core {
                 let _ = reply.send(answer);
             }
             Command::Conflicts(reply) => self.effects.push(Effect::Conflicts(reply)),
+            Command::Explain { path, reply } => self.explain(path, reply),
             Command::TrashList(reply) => self.effects.push(Effect::TrashList(reply)),
             Command::TrashRestore { item, reply } => self.effects.push(Effect::TrashRestore { item, reply }),
             Command::Stop => self.ended = Some(Ended::Stopped),

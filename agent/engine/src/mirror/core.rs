@@ -172,6 +172,8 @@ pub struct Core {
 
     pub(super) flushes: Vec<Flush>,
     pub(super) last_sync_ms: Option<i64>,
+    /// A look or an operation has told so since.
+    pub(super) seen_in_step: bool,
     /// Uploaded while somebody had them open.
     pub(super) open: Vec<RelPath>,
     pub(super) files: u64,
@@ -253,6 +255,7 @@ impl Core {
             started_ms: now,
             flushes: Vec::new(),
             last_sync_ms: None,
+            seen_in_step: false,
             open: Vec::new(),
             files: 0,
             bytes: 0,
@@ -370,6 +373,7 @@ impl Core {
                 Ok(()) => self.check_root(),
                 Err(failure) => self.trouble(&failure),
             },
+            Event::Explained { found, reply } => self.explained(found, reply),
             Event::Restored(path) => {
                 let now = self.now();
                 self.mark(path, Dirty::at(now).with_head());
@@ -421,7 +425,7 @@ impl Core {
                 self.count_files();
             }
             if self.swept_once && self.failed_sweeps == 0 {
-                if self.pending().0 == 0 {
+                if self.pending().0 == 0 && std::mem::take(&mut self.seen_in_step) {
                     self.last_sync_ms = Some(self.context.utc_ms());
                 }
                 if !self.hydrated && self.failing.values().all(|failing| failing.is_lasting) {

@@ -111,6 +111,21 @@ impl DirtySet {
     }
 
     #[must_use]
+    pub fn get(&self, path: &RelPath) -> Option<&Dirty> {
+        self.paths.get(path)
+    }
+
+    /// What is due by now.
+    pub fn due(&self, now_ms: u64) -> impl Iterator<Item = &RelPath> {
+        self.by_due.iter().take_while(move |(due_ms, _)| *due_ms <= now_ms).map(|(_, path)| path)
+    }
+
+    /// The paths below `folder`.
+    pub fn below<'a>(&'a self, folder: &'a RelPath) -> impl Iterator<Item = &'a RelPath> {
+        below(&self.paths, folder).map(|(path, _)| path)
+    }
+
+    #[must_use]
     pub fn next_due_ms(&self) -> Option<u64> {
         self.by_due.first().map(|(due_ms, _)| *due_ms)
     }

@@ -1,12 +1,16 @@
 //! Effects: what the core asks for, run as futures that end in an event.
 
+use std::collections::BTreeMap;
+
 use futures_channel::{mpsc, oneshot};
 use futures_util::future::{BoxFuture, FutureExt as _};
 use gosync_plan::conflict::is_conflict_copy_of;
 use gosync_plan::{Nonce, RelPath};
 
 use super::deletes::{Executed, NOTE_WINDOW, Window};
+use super::explain;
 use crate::context::Context;
+use crate::explain::{Explanation, Standing, gather};
 use crate::handle::{CommandError, Conditions, ConflictCopy, FlushReceipt, Message, TrashItem};
 use crate::look::{Candidate, Failure, Looked, describe, look};
 use crate::ports::local::Kind;
@@ -53,6 +57,13 @@ pub enum Effect {
     },
     Conflicts(oneshot::Sender<Vec<ConflictCopy>>),
     TrashList(oneshot::Sender<Result<Vec<TrashItem>, CommandError>>),
+    /// What is in hand below the path, and whether the root can be trusted.
+    Explain {
+        path: String,
+        below: BTreeMap<RelPath, Standing>,
+        look_here: bool,
+        reply: explain::Reply,
+    },
     TrashRestore {
         item: String,
         reply: oneshot::Sender<Result<String, CommandError>>,
@@ -105,6 +116,10 @@ pub enum Event {
     },
     RootMended(Result<(), Failure>),
     Restored(RelPath),
+    Explained {
+        found: Result<Box<Explanation>, Failure>,
+        reply: explain::Reply,
+    },
     Answered,
     /// The last receipt is out.
     Drained,
@@ -203,6 +218,10 @@ pub fn run(context: Context, effect: Effect) -> BoxFuture<'static, Event> {
                 };
                 let _ = reply.send(items);
                 Event::Answered
+            }
+            Effect::Explain { path, below, look_here, reply } => {
+                let found = gather(&context, path, below, look_here).await.map(Box::new);
+                Event::Explained { found, reply }
             }
             Effect::TrashRestore { item, reply } => match trash::restore(&context, item).await {
                 Ok(path) => {

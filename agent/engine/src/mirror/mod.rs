@@ -8,6 +8,7 @@ mod core;
 mod deletes;
 mod dirty;
 mod effect;
+mod explain;
 mod guards;
 mod looks;
 mod moves;

@@ -100,6 +100,16 @@ impl Core {
                 || below(&self.in_hand, path).next().is_some())
     }
 
+    /// The object at `path` is gone: what could not be sent because of it can be now.
+    fn way_is_free(&mut self, path: &RelPath) {
+        let now = self.now();
+        let stood_in_the_way = |other: &&RelPath| other.is_below(path) || path.is_below(other);
+        let waiting: Vec<RelPath> = self.failing.keys().filter(stood_in_the_way).cloned().collect();
+        for other in waiting {
+            self.mark(other, Dirty::at(now).with_head());
+        }
+    }
+
     /// One trial is let through after each wait.
     pub(super) fn may_try(&mut self) -> bool {
         let now = self.now();
@@ -169,6 +179,10 @@ impl Core {
                 self.totals_stale = true;
                 if asks_the_store(&task.operation.action) {
                     self.store_answers();
+                    self.seen_in_step = true;
+                }
+                if matches!(task.operation.action, Action::DeleteObject { .. }) {
+                    self.way_is_free(&path);
                 }
                 self.end_trouble("local");
                 self.end_trouble("state");

@@ -12,6 +12,9 @@ use crate::ports::TreeErrorKind;
 use crate::ports::observer::Event as Told;
 use crate::sweep::{Found, Scope, Swept, backoff_ms};
 
+/// So few files may all be deleted in the bucket without a question, however many `max_deletes.min` names: a bucket that is
+/// empty all of a sudden was rather lost than tidied up.
+const REMOTE_EMPTIED_MIN: u64 = 5;
 /// Listing takes at most a tenth of the time.
 const LIST_SHARE: u64 = 10;
 
@@ -76,6 +79,7 @@ impl Core {
             return;
         }
         self.failed_sweeps = 0;
+        self.seen_in_step = true;
         for path in self.deletes.not_found_by(self.sweeps_begun, scope) {
             self.mark(path, Dirty::at(now).with_head());
         }
@@ -94,9 +98,10 @@ impl Core {
         self.store_answers();
         self.next_remote_ms = now + interval;
         let min = self.context.config.deletes.min;
+        let remote_min = min.min(REMOTE_EMPTIED_MIN);
         // Our own deletes were done while it counted: that nothing is left may be their doing.
         let disturbed = self.deletes_running > 0 || self.deletes_done != self.deletes_done_before;
-        match remote_emptied(swept.ancestors, swept.listed, min) {
+        match remote_emptied(swept.ancestors, swept.listed, remote_min) {
             // What is missing there is sent again.
             GuardVerdict::Halt(_) if self.context.config.policy.direction == Direction::Push => {}
             GuardVerdict::Halt(_) if disturbed => self.want_sweep(scope),

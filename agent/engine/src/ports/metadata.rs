@@ -26,6 +26,8 @@ pub trait MetadataStore: Send + Sync {
     async fn record(&self, store: i64, client: &str, changes: Vec<FileChange>) -> Result<u64, StateError>;
     /// Change rows after `cursor`, in order, `limit` at most; `CursorLost` where the feed can't go on from there.
     async fn changes_since(&self, store: i64, cursor: Option<&Cursor>, limit: usize) -> Result<Changes, StateError>;
+    /// The change row of this number, unless it was pruned.
+    async fn change(&self, store: i64, sequence: u64) -> Result<Option<ChangeRow>, StateError>;
     /// Drops change rows below `sequence`.
     async fn prune(&self, store: i64, sequence: u64) -> Result<u64, StateError>;
 

@@ -249,7 +249,10 @@ pub async fn a_delete_needs_the_etag_that_it_names(metadata: &dyn MetadataStore)
     let last = changes
         .get(2)
         .map(|change| (change.change_type, change.old_path.as_deref(), change.new_path.as_deref(), &*change.etag));
-    same("the change", last, Some((ChangeType::Delete, Some("/f"), None, "e1")))
+    same("the change", last, Some((ChangeType::Delete, Some("/f"), None, "e1")))?;
+    let alone = told(metadata.change(store, deleted.seq).await)?;
+    same("the change by its number", alone.as_ref(), changes.get(2))?;
+    same("a number that is not given yet", told(metadata.change(store, 5).await)?, None)
 }
 
 pub async fn a_key_that_comes_back_keeps_its_row(metadata: &dyn MetadataStore) -> Result<(), String> {

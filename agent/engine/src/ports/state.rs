@@ -85,6 +85,9 @@ pub struct Displaced {
     pub fingerprint: Fingerprint,
     /// `None`: never read; then whatever is found there is kept.
     pub content: Option<ContentHash>,
+    /// Nothing else keeps it: the trash does, when it is at rest.
+    #[serde(default)]
+    pub to_trash: bool,
 }
 
 /// [`ExpectRemote`] as it is stored.

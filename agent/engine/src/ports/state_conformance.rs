@@ -218,7 +218,8 @@ pub async fn changes_of_one_apply_take_effect_in_their_order(state: &dyn Replica
 pub async fn the_journal_holds_an_operation_until_its_end(state: &dyn ReplicaState) -> Result<(), String> {
     clear(state).await?;
     let Ancestor { fingerprint, generation, .. } = ancestor(7);
-    let displaced = |content| Displaced { fingerprint: Fingerprint { inode: u64::MAX, ..fingerprint }, content };
+    let displaced =
+        |content| Displaced { fingerprint: Fingerprint { inode: u64::MAX, ..fingerprint }, content, to_trash: false };
     let hash = ContentHash([7; 32]);
     let digests = Digests { md5: Some([1; 16]), crc64nvme: Some(u64::MAX), ..Digests::of_hash(hash, 1 << 40) };
     let kinds = vec![

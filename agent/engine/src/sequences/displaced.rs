@@ -63,7 +63,10 @@ async fn settle_entry(context: &Context, entry: JournalEntry) -> Result<Outcome,
                     // Not exchanged: what lies there is the new content, which the bucket has.
                     let unused = found == *new && expected.content != Some(*new);
                     let is_expected_content = expected.content == Some(found);
-                    if unused || (is_expected_content && !keeps_all) || is_second_name(tree, &place)? {
+                    if unused
+                        || (is_expected_content && !keeps_all)
+                        || (!expected.to_trash && is_second_name(tree, &place)?)
+                    {
                         tree.unlink(&place)?;
                         return Ok(Settled::Over);
                     }

@@ -77,16 +77,11 @@ pub async fn download(
         },
         Some(planned) => {
             let known = task.ancestor.as_ref().filter(|known| known.fingerprint.same_but_ctime(&planned));
-            let displaced = Displaced {
-                fingerprint: planned,
-                content: task
-                    .local_file()
-                    .and_then(|file| file.digests.map(|digests| digests.blake3))
-                    .or_else(|| known.and_then(|known| known.content)),
-            };
-            // It goes to the trash, whatever the ancestor says of it.
-            let is_to_be_kept = matches!(task.operation.action, gosync_plan::decide::Action::Replace { .. });
-            let displaced = if is_to_be_kept { Displaced { content: None, ..displaced } } else { displaced };
+            // What loses goes to the trash, whatever the ancestor says of it.
+            let to_trash = matches!(task.operation.action, gosync_plan::decide::Action::Replace { .. });
+            let read = task.local_file().and_then(|file| file.digests.map(|digests| digests.blake3));
+            let content = read.or_else(|| known.and_then(|known| known.content)).filter(|_| !to_trash);
+            let displaced = Displaced { fingerprint: planned, content, to_trash };
             put_in_place_over(context, path, &fetched, &generation, displaced).await?
         }
     };
@@ -164,7 +159,7 @@ pub async fn conflict(
     let ancestor_mode = task.ancestor.as_ref().map(|ancestor| ancestor.fingerprint.mode);
     let merged = merge(context, ancestor_mode, Some(local.mode), &fetched.head);
     // No object holds this content, and somebody may do anything to its second name: expecting nothing keeps it.
-    let displaced = Displaced { fingerprint: now, content: None };
+    let displaced = Displaced { fingerprint: now, content: None, to_trash: false };
     let placed = put_in_place_over(context, &path, &fetched, &generation, displaced).await;
     let mut fingerprint = match placed {
         Ok(fingerprint) => fingerprint,

@@ -23,7 +23,7 @@ use gosync_plan::{Ancestor, Fingerprint, Generation, LocalEntry, LocalFile, RelP
 use self::place::parent;
 use crate::context::Context;
 use crate::durable::{Target, durable};
-use crate::look::{Failure, describe};
+use crate::look::{Failure, describe, head_entry};
 use crate::ports::metadata::FileChange;
 use crate::ports::observer::Event;
 use crate::ports::state::{JournalEntry, StateChange, StateError};
@@ -126,7 +126,7 @@ pub async fn run(context: &Context, task: Task) -> Outcome {
         Action::MoveAside { local } => remove::move_aside(context, task.path(), local).await,
         Action::DeleteObject { remote } => remove::delete_object(context, &task, remote).await,
         Action::TrashLocal { local } => remove::trash_local(context, &task, local).await,
-        Action::Forget => forget(context, task.path()).await,
+        Action::Forget => forget_both(context, task.path()).await,
     };
     result.unwrap_or_else(|outcome| outcome)
 }
@@ -213,6 +213,15 @@ async fn apply_mode(
         file.fingerprint = after;
     }
     record(context, &task, after, remote).await
+}
+
+/// Both sides are gone, as far as a listing tells: there are stores that list no object that stands below another one.
+async fn forget_both(context: &Context, path: &RelPath) -> Result<Outcome, Outcome> {
+    match head_entry(context, path).await? {
+        RemoteEntry::Absent => forget(context, path).await,
+        RemoteEntry::Unknown(why) => Err(Outcome::Problem(why)),
+        RemoteEntry::Object(_) | RemoteEntry::Presumed => Err(Outcome::Again),
+    }
 }
 
 async fn forget(context: &Context, path: &RelPath) -> Result<Outcome, Outcome> {

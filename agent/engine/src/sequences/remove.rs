@@ -135,6 +135,7 @@ pub async fn trash_local(context: &Context, task: &Task, local: Fingerprint) -> 
             .as_ref()
             .filter(|_| !planted::is(Planted::EditVersusDeleteAsDelete))
             .and_then(|ancestor| ancestor.content),
+        to_trash: true,
     };
     let entry = JournalEntry {
         id,

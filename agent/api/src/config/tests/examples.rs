@@ -22,7 +22,6 @@ agent: {otlp: {endpoint: 'http://127.0.0.1:4318'}}
     assert_eq!(
         places,
         [
-            "gosync.yaml:2:13 log.file",
             "gosync.yaml:11:26 agent.otlp.endpoint",
             "gosync.yaml:3:18 metadata.type",
             "gosync.yaml:4:18 cache.enabled",
