@@ -51,8 +51,18 @@ impl Client {
         query: &Q,
         limit: Duration,
     ) -> Result<T, Failure> {
+        Ok(self.get_from(route, query, limit).await?.0)
+    }
+
+    /// The same, with the socket that answered.
+    pub async fn get_from<Q: Serialize, T: DeserializeOwned>(
+        &self,
+        route: &str,
+        query: &Q,
+        limit: Duration,
+    ) -> Result<(T, String), Failure> {
         let (response, at) = self.send(Method::GET, route, limit, |request| request.query(query)).await?;
-        whole(response, &at, limit).await
+        Ok((whole(response, &at, limit).await?, at))
     }
 
     /// An act.

@@ -7,6 +7,7 @@ mod agent;
 mod args;
 mod client;
 mod config;
+mod doctor;
 mod failure;
 mod output;
 mod place;
@@ -44,10 +45,7 @@ fn main() -> ExitCode {
         Command::Probe { probe } => client(&cli.global, async |client| ask(*probe, client, &output).await),
         Command::Sim(args) => sim::run(args, &output),
         Command::Completions { shell } => completions(*shell, &output),
-        Command::Doctor(_) => Err(Failure::not_yet(
-            "doctor",
-            "`gosync config validate` checks a config, `gosync sync state` tells what an agent meets outside",
-        )),
+        Command::Doctor(args) => doctor::run(args, &cli.global, &output),
         Command::Cache(_) => Err(Failure::not_yet("cache", "there is no cache to look at either")),
         Command::LogLevel { level } => client(&cli.global, async |client| log_level(*level, client, &output).await),
         Command::Version(args) => version::run(args, &output),

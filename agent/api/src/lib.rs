@@ -5,6 +5,7 @@
 //! Retries, cancellation, crashes: everything here is a value or a pure function, so there is nothing to repeat or undo.
 
 pub mod config;
+pub mod doctor;
 pub mod exit;
 pub mod messages;
 pub mod socket_path;

@@ -157,6 +157,10 @@ impl Agent {
             s3_path: settings.remote(),
             made_folder,
             dry_run: request.dry_run,
+            plan: match request.dry_run {
+                true => Some(crate::plan::first_run(self, &settings).await?),
+                false => None,
+            },
         };
         if !request.dry_run {
             let text = serde_json::to_string(&made).map_err(|error| internal(&error))?;

@@ -5,15 +5,17 @@
 //! * `ports`, `stores`, `throttle`, `parts`: what engines work with;
 //! * `socket`, `http`, `provision`: who talks to it;
 //! * `tell`, `words`, `limits`: between the engine's words and those that people know;
-//! * `dev`, `screen`: the playground.
+//! * `dev`, `screen`: the playground;
+//! * [`doctor`]: what is wrong, with or without an agent that runs.
 //!
-//! Both functions below make their own runtime, stay in the foreground until the agent ends, and return the exit code:
+//! `run` and `run_dev` make their own runtime, stay in the foreground until the agent ends, and return the exit code:
 //! 0 ended and all was flushed, 1 not all was flushed or it could not start, 2 the config is wrong.
 
 mod agent;
 mod chain;
 mod dev;
 mod device;
+pub mod doctor;
 mod drain;
 mod http;
 mod limits;
@@ -22,6 +24,7 @@ mod neighbours;
 mod one_mirror;
 mod options;
 mod parts;
+mod plan;
 mod ports;
 mod provision;
 mod reload;

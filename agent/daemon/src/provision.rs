@@ -53,7 +53,12 @@ pub async fn provision(agent: &Agent, request: &ProvisionRequest, lines: &Lines)
         None => s3.resolve_endpoint().map(|endpoint| endpoint.identity).unwrap_or_default(),
     };
     let metadata: Arc<dyn MetadataStore> = agent.metadata.clone();
-    let row = metadata.store(&endpoint, &bucket).await.map_err(|error| internal(&error))?;
+    let row = match request.dry_run {
+        // No store has this number: it has no rows either.
+        true => agent.metadata.known_store(&endpoint, &bucket).await.map(|row| row.map_or(-1, |row| row.id)),
+        false => metadata.store(&endpoint, &bucket).await.map(|row| row.id),
+    };
+    let row = row.map_err(|error| internal(&error))?;
     let remote = format!("s3://{bucket}/{}", path.prefix.trim_end_matches('/'));
     let notes = Notes { path: agent.parts.data_dir.join("provision.json"), key: format!("{endpoint} {remote}") };
     let found = if request.dry_run { None } else { notes.read() };
@@ -66,14 +71,14 @@ pub async fn provision(agent: &Agent, request: &ProvisionRequest, lines: &Lines)
     };
     let so_far = Provisioned { s3_path: remote, dry_run: request.dry_run, ..note.so_far };
     let work = Work {
-        known: KnownRows::new(Arc::clone(&metadata), row.id, &path.prefix, note.after.clone()),
+        known: KnownRows::new(Arc::clone(&metadata), row, &path.prefix, note.after.clone()),
         prefix: Prefix::new(&path.prefix),
         retries_max: agent.config().sync.max_retries,
         recursive: request.recursive,
         dry_run: request.dry_run,
         store,
         metadata,
-        row: row.id,
+        row,
         notes,
         so_far,
         after: note.after,

@@ -151,11 +151,14 @@ mod tests {
 
     #[test]
     fn what_waits_for_a_restart_stays_as_it_is_until_then() {
-        let new = format!("{BASE}agent: {{device_name: other}}\nsync: {{interval: 5s}}\n");
+        let new = format!(
+            "{BASE}agent: {{device_name: other}}\nsync: {{interval: 5s}}\nlog: {{level: warn, file: /l, rotation: {{max_size: 1}}}}\n"
+        );
         let (running, new) = (config(BASE), config(&new));
-        assert_eq!(waits_for_restart(&running, &new), ["agent.device_name"]);
+        assert_eq!(waits_for_restart(&running, &new), ["log.file", "log.rotation", "agent.device_name"]);
         let force = in_force(&running, new);
         assert_eq!(force.agent.device_name, "");
+        assert_eq!(force.log, config::Log { level: config::LogLevel::Warn, ..running.log });
         assert_eq!(force.sync.interval, Duration::from_secs(5));
     }
 

@@ -62,6 +62,8 @@ fn line(event: &Event) -> Option<(Tone, String)> {
         Event::LinksParted { path, other_names } => {
             (Tone::Warning, format!("! {path}  was replaced; its {other_names} other hard links keep the old content"))
         }
+        Event::CopiedInBucket { path, from } => (Tone::Plain, format!("↑ {path}  copied in the bucket from {from}")),
+        Event::CopiedInTree { path } => (Tone::Plain, format!("↓ {path}  copied here, nothing fetched")),
         Event::DeletedObject { path } => (Tone::Plain, format!("✕ {path}  deleted in the bucket")),
         Event::Trashed { path } => (Tone::Plain, format!("✕ {path}  moved to .gosync/trash")),
         Event::Conflict { path, copy } => {

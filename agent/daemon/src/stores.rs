@@ -38,7 +38,8 @@ impl Stores {
         })
     }
 
-    async fn client(&self, s3: &S3) -> Result<Arc<S3Store>, StoreTrouble> {
+    /// The client alone, without limits of the line.
+    pub async fn client(&self, s3: &S3) -> Result<Arc<S3Store>, StoreTrouble> {
         let known = |clients: &[(S3, Arc<S3Store>)]| {
             clients.iter().find(|(settings, _)| settings == s3).map(|(_, client)| Arc::clone(client))
         };

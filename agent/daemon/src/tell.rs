@@ -179,7 +179,7 @@ fn path_notes(view: &View) -> Vec<PathNote> {
     problems.chain(busy).chain(open).collect()
 }
 
-fn store(found: handle::Conditions) -> StoreState {
+pub fn store(found: handle::Conditions) -> StoreState {
     let conditions = Conditions {
         create: proof(found.put),
         replace: proof(found.put),

@@ -49,7 +49,8 @@ pub struct Limits {
     pub parts_per_file_max: usize,
     /// Small contents held in memory at once, bytes.
     pub buffer_bytes_max: u64,
-    /// Planned operations kept in memory before the sweep waits.
+    /// Planned operations kept in memory before the sweep waits. Many more than run at once, so that none waits for the
+    /// sweep; few, because each takes 760 bytes and its strings, and the queue's ring keeps its largest size.
     pub queue_max: usize,
     pub displaced_wait_ms: u64,
     /// Where no lease is to be had.
@@ -86,7 +87,7 @@ impl Default for Limits {
             large_operations_max: 4,
             parts_per_file_max: 4,
             buffer_bytes_max: 16 * MIB,
-            queue_max: 4_000,
+            queue_max: 1_000,
             displaced_wait_ms: 10 * SECOND,
             displaced_unleased_wait_ms: 24 * HOUR,
             trash_age_ms: 7 * 24 * HOUR,

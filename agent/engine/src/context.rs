@@ -1,6 +1,7 @@
 //! What the sequences of one mirror share: configuration, ports, and the few things that several of them touch.
 
 use std::collections::{BTreeSet, HashMap};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use async_lock::Semaphore;
@@ -45,6 +46,8 @@ pub struct Shared {
     pub identity: Mutex<Identity>,
     recorded: Mutex<Recorded>,
     displaced: Mutex<Vec<JournalEntry>>,
+    /// The first run is over: what is new from now on may be something old under a new name.
+    hydrated: AtomicBool,
     /// Names that an operation is about to give and may take back: nobody looks at them meanwhile.
     reserved: Mutex<BTreeSet<RelPath>>,
 }
@@ -66,6 +69,14 @@ impl Shared {
     pub fn reserve(self: &Arc<Self>, path: RelPath) -> Reserved {
         lock(&self.reserved).insert(path.clone());
         Reserved { shared: Arc::clone(self), path }
+    }
+
+    pub fn is_hydrated(&self) -> bool {
+        self.hydrated.load(Ordering::Relaxed)
+    }
+
+    pub fn hydrated(&self) {
+        self.hydrated.store(true, Ordering::Relaxed);
     }
 
     #[must_use]
@@ -91,7 +102,8 @@ pub struct Identity {
 #[derive(Default)]
 struct Recorded {
     count: u64,
-    sweeping: bool,
+    /// Sweeps that are under way; a plan makes one of its own.
+    sweeps: usize,
     at: HashMap<RelPath, u64>,
 }
 
@@ -108,6 +120,7 @@ impl Context {
             identity: Mutex::new(Identity::default()),
             recorded: Mutex::new(Recorded::default()),
             displaced: Mutex::new(Vec::new()),
+            hydrated: AtomicBool::new(false),
             reserved: Mutex::new(BTreeSet::new()),
         };
         Self { config: Arc::new(config), ports, shared: Arc::new(shared) }
@@ -171,7 +184,7 @@ impl Context {
         {
             let mut recorded = lock(&self.shared.recorded);
             recorded.count += 1;
-            if recorded.sweeping {
+            if recorded.sweeps > 0 {
                 let count = recorded.count;
                 recorded.at.extend(touched.into_iter().map(|path| (path, count)));
             }
@@ -199,14 +212,15 @@ impl Context {
     /// A sweep begins: from now on records are remembered by path.
     pub fn sweep_begins(&self) {
         let mut recorded = lock(&self.shared.recorded);
-        recorded.sweeping = true;
-        recorded.at.clear();
+        recorded.sweeps += 1;
     }
 
     pub fn sweep_ends(&self) {
         let mut recorded = lock(&self.shared.recorded);
-        recorded.sweeping = false;
-        recorded.at = HashMap::new();
+        recorded.sweeps = recorded.sweeps.saturating_sub(1);
+        if recorded.sweeps == 0 {
+            recorded.at = HashMap::new();
+        }
     }
 
     /// What to compare with [`Self::recorded_since`] later.

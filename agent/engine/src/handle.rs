@@ -4,6 +4,7 @@ use futures_channel::{mpsc, oneshot};
 use gosync_plan::{ConflictPolicy, HaltReason, RelPath};
 
 use crate::explain::Explanation;
+use crate::mirror::PlanDraft;
 
 /// What the watcher or another mirror noticed. Losing, repeating or inventing one changes latency, nothing else (P8).
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -52,6 +53,11 @@ pub enum Command {
     Explain {
         path: String,
         reply: oneshot::Sender<Result<Box<Explanation>, CommandError>>,
+    },
+    /// What a cycle would do now; so many operations are named.
+    Plan {
+        steps_max: usize,
+        reply: oneshot::Sender<Result<Box<PlanDraft>, CommandError>>,
     },
     TrashList(oneshot::Sender<Result<Vec<TrashItem>, CommandError>>),
     /// Puts a trash item back at its path (or beside it, where that is taken).

@@ -24,4 +24,5 @@ mod walk;
 
 pub use config::{Limits, MirrorConfig};
 pub use handle::{Command, Hint, MirrorHandle, View};
-pub use mirror::{Ended, NOTE_PAUSED, mirror};
+pub use mirror::{Ended, NOTE_PAUSED, PlanDraft, PlanStep, mirror, plan_first_run};
+pub use sequences::probe::{NOTE_PROBE, noted_conditions, probe_store};

@@ -84,7 +84,7 @@ const LOST_AND_FOUND: &str = "lost+found/";
 type Producer<T> = mpsc::Sender<Result<Batch<T>, Failure>>;
 
 /// Sweeps; hands each batch of differing paths to `out` and waits until it is taken.
-pub async fn sweep(context: &Context, scope: Scope, mut out: mpsc::Sender<Found>) -> Swept {
+pub async fn sweep(context: &Context, scope: Scope, out: mpsc::Sender<Found>) -> Swept {
     context.sweep_begins();
     // Whatever follows speaks of the root that was synced, or of nothing.
     let volume = context.identity().volume;
@@ -96,6 +96,11 @@ pub async fn sweep(context: &Context, scope: Scope, mut out: mpsc::Sender<Found>
         }
         Err(killed) => return Swept { failure: Some(killed.into()), ..Swept::default() },
     }
+    survey(context, scope, out).await
+}
+
+/// The merge alone, of whatever root is open.
+pub async fn survey(context: &Context, scope: Scope, mut out: mpsc::Sender<Found>) -> Swept {
     let (listing_in, listing) = mpsc::channel(1);
     let (walk_in, walk) = mpsc::channel(0);
     let (ancestors_in, ancestors) = mpsc::channel(0);

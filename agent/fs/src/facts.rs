@@ -6,7 +6,7 @@ use gosync_engine::ports::local::Kind;
 use gosync_engine::ports::{RootFacts, Stat};
 use gosync_plan::Fingerprint;
 use gosync_plan::facts::Special;
-use rustix::fs::{AtFlags, FileType, Statx, StatxFlags, StatxTimestamp, fstatfs, makedev, statx};
+use rustix::fs::{AtFlags, FileType, StatFs, Statx, StatxFlags, StatxTimestamp, fstatfs, makedev, statx};
 use rustix::io::Errno;
 
 /// `STATX_MNT_ID_UNIQUE` (Linux 6.8): ids that are never given out again. Older kernels ignore it and tell the other id.
@@ -91,12 +91,16 @@ fn nanoseconds(time: StatxTimestamp) -> i64 {
 
 pub(crate) fn root_facts(root: BorrowedFd<'_>) -> Result<RootFacts, Errno> {
     let found = look(root)?;
-    // The magic numbers are 32 bits wide; the field's width and sign differ between platforms.
-    let magic = (fstatfs(root)?.f_type as u64 & 0xffff_ffff) as u32;
     Ok(RootFacts {
         device: device_of(&found),
         inode: found.stx_ino,
         mount: mount_of(&found),
-        network: NETWORK_FILE_SYSTEMS.contains(&magic),
+        network: is_network(&fstatfs(root)?),
     })
+}
+
+pub(crate) fn is_network(told: &StatFs) -> bool {
+    // The magic numbers are 32 bits wide; the field's width and sign differ between platforms.
+    let magic = (told.f_type as u64 & 0xffff_ffff) as u32;
+    NETWORK_FILE_SYSTEMS.contains(&magic)
 }

@@ -3,7 +3,8 @@
 //! * [`DiskTree`] is the engine's [`LocalTree`](gosync_engine::ports::LocalTree): every call stays beneath the root it
 //!   opened, follows no symlink and enters no other mount;
 //! * [`Watch`] turns the kernel's events into hints;
-//! * [`Lock`] keeps a second agent out.
+//! * [`Lock`] keeps a second agent out;
+//! * [`survey`] tells people what a folder and the kernel allow.
 //!
 //! Sequences of calls (download, verify, exchange, check) are the engine's. No call is retried here.
 
@@ -15,6 +16,7 @@ mod facts;
 mod file;
 mod lease;
 mod lock;
+mod survey;
 #[cfg(test)]
 mod tests;
 mod tree;
@@ -22,5 +24,6 @@ mod watch;
 
 pub use file::DiskFile;
 pub use lock::{Lock, LockError, lock_file};
+pub use survey::{Survey, WatchLimits, count_folders, holder, survey, watch_limits};
 pub use tree::DiskTree;
 pub use watch::{Watch, WatchError, WatchErrorKind, WatchEvent, WatchOptions};

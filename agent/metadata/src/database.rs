@@ -19,8 +19,9 @@ const BUSY: Duration = Duration::from_secs(5);
 /// How long opening waits for others who open the same file: SQLite's own waiting doesn't cover a change of journal.
 const OPEN_BUSY: Duration = Duration::from_secs(30);
 const OPEN_BUSY_PAUSE: Duration = Duration::from_millis(10);
-/// Page cache of each connection, KiB (negative: SQLite's way to say KiB).
-const CACHE_KIB: &str = "-2048";
+/// Page cache of each connection, KiB (negative: SQLite's way to say KiB). There are three connections a file, each fills its
+/// own, and what isn't there comes from the kernel's cache.
+const CACHE_KIB: &str = "-512";
 /// A write-ahead log that has grown past this is cut back at its next checkpoint, bytes.
 const JOURNAL_BYTES_MAX: &str = "16777216";
 const READERS_MAX: u32 = 2;

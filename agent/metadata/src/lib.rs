@@ -8,10 +8,12 @@
 
 mod database;
 mod metadata;
+mod peek;
 mod state;
 mod text;
 mod writer;
 
 pub use database::JournalMode;
 pub use metadata::{MirrorRow, SqliteMetadata};
+pub use peek::peek_note;
 pub use state::{SqliteState, StateOptions};

@@ -41,6 +41,12 @@ impl SqliteMetadata {
         Ok(Self { database, writer })
     }
 
+    /// The store's row, where there is one: nothing is written.
+    pub async fn known_store(&self, endpoint: &str, bucket: &str) -> Result<Option<StoreRow>, StateError> {
+        let found = self.find_store(endpoint, bucket).await;
+        found.map_err(|error| self.database.failed("reading the store's row", error))
+    }
+
     async fn find_store(&self, endpoint: &str, bucket: &str) -> Result<Option<StoreRow>, sqlx::Error> {
         query("SELECT id, epoch, head_seq, pruned_seq FROM stores WHERE endpoint = $1 AND bucket = $2")
             .bind(endpoint)

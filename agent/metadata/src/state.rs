@@ -112,6 +112,20 @@ impl ReplicaState for SqliteState {
         self.page(TextRange::new(&format!("{folder}/"), after.map(RelPath::as_str)), limit).await
     }
 
+    async fn ancestor_of_object(&self, etag: &str, size: u64) -> Result<Option<(RelPath, Ancestor)>, StateError> {
+        query(
+            "SELECT path, size, mtime_ns, ctime_ns, inode, mode, etag, remote_size, version_id, last_modified, content, \
+                    nonce, open \
+             FROM ancestor WHERE etag = $1 AND remote_size = $2 LIMIT 1",
+        )
+        .bind(etag)
+        .bind(size.cast_signed())
+        .try_map(|row: SqliteRow| Ok((rows::path(&row, 0)?, rows::ancestor(&row, 1)?)))
+        .fetch_optional(&self.database.readers)
+        .await
+        .map_err(|error| self.database.failed("looking for an object's ancestor", error))
+    }
+
     async fn open_ancestors(&self) -> Result<Vec<RelPath>, StateError> {
         query("SELECT path FROM ancestor WHERE open = 1 ORDER BY path")
             .try_map(|row: SqliteRow| rows::path(&row, 0))

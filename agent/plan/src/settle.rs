@@ -4,6 +4,7 @@
 //! * A delete whose content stands under another path is marked as moved.
 //! * The order in which the operations can run.
 
+use std::borrow::Borrow;
 use std::collections::{HashMap, HashSet};
 use std::hash::Hash;
 
@@ -48,10 +49,11 @@ pub struct Plan {
     pub problems: Vec<(RelPath, Problem)>,
 }
 
-/// Settles what needs several of the differing paths. Of several differences of one path the last one counts.
+/// Settles what needs several of the differing paths. Of several differences of one path the last one counts. Only paths
+/// and actions are copied: whoever needs the rest of what was seen keeps it.
 #[must_use]
-pub fn settle(mut differences: Vec<Difference>) -> Plan {
-    differences.reverse();
+pub fn settle<D: Borrow<Difference>>(differences: Vec<D>) -> Plan {
+    let mut differences: Vec<&Difference> = differences.iter().map(Borrow::borrow).rev().collect();
     differences.sort_by(|a, b| a.path.cmp(&b.path));
     differences.dedup_by(|next, kept| next.path == kept.path);
 
@@ -63,14 +65,15 @@ pub fn settle(mut differences: Vec<Difference>) -> Plan {
     let mut creations_and_edits = Vec::new();
     let mut deletes = Vec::new();
     for ((Difference { path, outcome, .. }, wanted_as_folder), moved) in
-        differences.into_iter().zip(wanted_as_folder).zip(moved)
+        differences.iter().copied().zip(wanted_as_folder).zip(moved)
     {
+        let path = path.clone();
         let action = match outcome {
             Outcome::Report(problem) => {
-                plan.problems.push((path, problem));
+                plan.problems.push((path, problem.clone()));
                 continue;
             }
-            Outcome::Do(action) => action,
+            Outcome::Do(action) => action.clone(),
         };
         match if wanted_as_folder { make_room(action) } else { Room::NotNeeded(action) } {
             Room::Made(action) => plan.operations.push(PlannedOperation { path, action, moved }),
@@ -85,7 +88,7 @@ pub fn settle(mut differences: Vec<Difference>) -> Plan {
 }
 
 /// The folders that downloads would make where they are not there yet.
-fn folders_to_come(differences: &[Difference]) -> HashSet<&str> {
+fn folders_to_come<'a>(differences: &[&'a Difference]) -> HashSet<&'a str> {
     let mut folders = HashSet::new();
     for difference in differences {
         if !matches!(difference.outcome, Outcome::Do(Action::Download { expect: ExpectLocal::Absent, .. })) {
@@ -130,7 +133,7 @@ fn make_room(action: Action) -> Room {
 
 /// For each difference: whether it is a delete whose content stands under another path. One new path stands for one
 /// delete, so that a single file can't excuse the loss of a thousand copies of it.
-fn moved(differences: &[Difference]) -> Vec<bool> {
+fn moved(differences: &[&Difference]) -> Vec<bool> {
     let mut moved = vec![false; differences.len()];
 
     let mut files = Arrivals::new(differences, new_file);
@@ -148,7 +151,7 @@ fn moved(differences: &[Difference]) -> Vec<bool> {
 }
 
 /// The deletes, each with the ancestor that tells what is lost.
-fn departures(differences: &[Difference], is_delete: impl Fn(&Action) -> bool) -> Vec<(usize, &Ancestor)> {
+fn departures<'a>(differences: &[&'a Difference], is_delete: impl Fn(&Action) -> bool) -> Vec<(usize, &'a Ancestor)> {
     let deletes = differences
         .iter()
         .enumerate()
@@ -184,8 +187,15 @@ fn new_object(difference: &Difference) -> Option<&RemoteObject> {
 struct Arrivals<'a, T>(Vec<&'a T>);
 
 impl<'a, T> Arrivals<'a, T> {
-    fn new(differences: &'a [Difference], arrived: impl Fn(&'a Difference) -> Option<&'a T>) -> Self {
-        Self(differences.iter().filter(|one| matches!(one.outcome, Outcome::Do(_))).filter_map(arrived).collect())
+    fn new(differences: &[&'a Difference], arrived: impl Fn(&'a Difference) -> Option<&'a T>) -> Self {
+        Self(
+            differences
+                .iter()
+                .copied()
+                .filter(|one| matches!(one.outcome, Outcome::Do(_)))
+                .filter_map(arrived)
+                .collect(),
+        )
     }
 
     /// Marks the deletes for which an arrival has the same key, and uses these arrivals up.

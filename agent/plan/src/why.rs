@@ -194,13 +194,7 @@ fn report(problem: &Problem) -> String {
     }
 }
 
-fn act(
-    policy: Policy,
-    ancestor: Option<&Ancestor>,
-    local: Change,
-    remote: Change,
-    action: &Action,
-) -> &'static str {
+fn act(policy: Policy, ancestor: Option<&Ancestor>, local: Change, remote: Change, action: &Action) -> &'static str {
     match action {
         Action::Upload { expect: ExpectRemote::Absent, .. } => match (ancestor, local) {
             (None, _) => "the file is new here, and the bucket has none: it is sent, if that is still so",

@@ -12,6 +12,7 @@ mod error;
 mod headers;
 mod integrity;
 mod list;
+mod meet;
 mod object;
 mod request;
 mod store;
@@ -19,5 +20,6 @@ mod upload;
 mod whole;
 
 pub use config::{Checksums, ConnectError, Credentials, S3Config, Timeouts};
+pub use meet::Met;
 pub use request::{RequestObserver, RequestSeen};
 pub use store::S3Store;

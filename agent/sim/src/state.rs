@@ -90,6 +90,15 @@ impl ReplicaState for SimState {
         self.0.rows("ancestors", |rows| rows.page(&format!("{folder}/"), after, limit)).await
     }
 
+    async fn ancestor_of_object(&self, etag: &str, size: u64) -> Result<Option<(RelPath, Ancestor)>, StateError> {
+        let is_it = |ancestor: &Ancestor| ancestor.generation.etag == etag && ancestor.generation.size == size;
+        let find = |rows: &Rows| {
+            let found = rows.ancestors.iter().find(|(_, ancestor)| is_it(ancestor));
+            found.map(|(path, ancestor)| (path.clone(), ancestor.clone()))
+        };
+        self.0.rows("ancestors", find).await
+    }
+
     async fn open_ancestors(&self) -> Result<Vec<RelPath>, StateError> {
         let open = |rows: &Rows| {
             rows.ancestors.iter().filter(|(_, ancestor)| ancestor.open).map(|(path, _)| path.clone()).collect()

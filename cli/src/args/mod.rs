@@ -129,9 +129,14 @@ Examples:
         /// The shell
         shell: Shell,
     },
-    /// Look for what is wrong with a config and what it names
-    #[command(hide = true)]
-    Doctor(Later),
+    /// Look for what is wrong: config, machine, store and, where one runs, agent
+    #[command(after_help = "\
+Changes nothing. Exit code 1: something is wrong; warnings alone end with 0.
+
+Examples:
+  gosync doctor
+  gosync doctor --config ./config.yaml --format json")]
+    Doctor(DoctorArgs),
     /// Look at the cache, or empty it
     #[command(hide = true)]
     Cache(Later),
@@ -253,6 +258,14 @@ pub struct SimArgs {
     /// How many agents share the bucket
     #[arg(long, value_name = "K", default_value_t = 3, value_parser = agents)]
     pub agents: usize,
+}
+
+#[derive(Debug, Args)]
+pub struct DoctorArgs {
+    /// Find out which conditions the store honours, where no agent has: writes below <prefix>.gosync/probe/ and takes it
+    /// away again
+    #[arg(long)]
+    pub probe: bool,
 }
 
 #[derive(Debug, Args)]

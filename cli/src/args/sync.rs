@@ -96,8 +96,13 @@ Example:
   gosync sync deny h1")]
     Deny(AnswerArgs),
     /// Show what a cycle would do now
-    #[command(hide = true)]
-    Plan(Later),
+    #[command(after_help = "\
+Both sides are looked at now, and nothing is changed: the operations are shown in their order, with the guards' verdict.
+
+Examples:
+  gosync sync plan
+  gosync sync plan documents --all --format json")]
+    Plan(PlanArgs),
     /// Show what is known of a path, and why it stands as it does
     #[command(after_help = "\
 The path may be absolute, relative to the current folder or to the mirror's, a key, or s3://bucket/key. Both sides are
@@ -192,6 +197,15 @@ pub struct FlushArgs {
     /// Longest wait, such as 60s or 5m
     #[arg(long, value_name = "DURATION", default_value = "60s", value_parser = parse_duration)]
     pub timeout: Duration,
+}
+
+#[derive(Debug, Args)]
+pub struct PlanArgs {
+    /// Only of this mirror
+    pub name: Option<String>,
+    /// Name every operation, however many there are
+    #[arg(long)]
+    pub all: bool,
 }
 
 #[derive(Debug, Args)]

@@ -79,7 +79,7 @@ impl Page {
     fn styled(&mut self, label: &str, value: &str, style: anstyle::Style) {
         let mut label = label;
         for line in value.lines() {
-            self.0 += &format!("  {style}{label:<11}{style:#} {line}\n");
+            self.0 += &format!("  {style}{label:<12}{style:#} {line}\n");
             label = "";
         }
     }
@@ -158,7 +158,13 @@ fn page(path: &Explanation, now: Timestamp) -> String {
     page.list(
         "copies",
         path.copies.iter().map(|copy| {
-            format!("{} ({}), by {}, {}", clean(&copy.copy), bytes(copy.bytes), clean(&copy.device), ago(copy.since, now))
+            format!(
+                "{} ({}), by {}, {}",
+                clean(&copy.copy),
+                bytes(copy.bytes),
+                clean(&copy.device),
+                ago(copy.since, now)
+            )
         }),
     );
     page.list(

@@ -1,6 +1,7 @@
 //! `gosync sync`: one request to the agent for each command, and its answer printed.
 
 mod explain;
+mod plan;
 mod state;
 mod tables;
 
@@ -62,7 +63,7 @@ pub async fn run(command: &SyncCommand, client: &Client, output: &Output) -> Res
         SyncCommand::Approve(args) => answer(route::APPROVE, args, client, output).await,
         SyncCommand::Deny(args) => answer(route::DENY, args, client, output).await,
         SyncCommand::Trash { command } => trash(command, client, output).await,
-        SyncCommand::Plan(_) => Err(Failure::not_yet("sync plan", "`gosync sync state` tells what waits")),
+        SyncCommand::Plan(args) => plan::run(args, client, output).await,
         SyncCommand::Explain(args) => explain::run(args, client, output).await,
         SyncCommand::Wait(_) => {
             Err(Failure::not_yet("sync wait", "`gosync sync flush --wait` brings both sides in step"))
@@ -85,17 +86,13 @@ async fn watch(client: &Client, output: &Output) -> Result<Exit, Failure> {
 }
 
 async fn mirror(args: &MirrorArgs, client: &Client, output: &Output) -> Result<Exit, Failure> {
-    if args.dry_run {
-        let next = "a first run joins both sides and deletes nothing: leave --dry-run out";
-        return Err(Failure::not_yet("sync mirror --dry-run", next));
-    }
     let request = MirrorRequest {
         local_path: absolute_text(&args.local_path)?,
         s3_path: args.s3_path.clone(),
         name: args.name.clone(),
         ignore: args.ignore.clone(),
         direction: args.direction(),
-        dry_run: false,
+        dry_run: args.dry_run,
     };
     let made: MirrorMade = client.post(route::MIRROR, &request, ACT).await?;
     output.done(&made, tables::mirror_made)?;

@@ -75,7 +75,16 @@ fn known(then: Option<Timestamp>, now: Timestamp) -> String {
 pub fn mirror_made(made: &MirrorMade) -> String {
     let verb = if made.dry_run { "would be kept" } else { "is kept" };
     let folder = if made.made_folder { "\nthe folder was not there: made it" } else { "" };
-    format!("{}: {} {verb} in step with {}{folder}", clean(&made.name), clean(&made.local_path), clean(&made.s3_path))
+    let line = format!(
+        "{}: {} {verb} in step with {}{folder}",
+        clean(&made.name),
+        clean(&made.local_path),
+        clean(&made.s3_path)
+    );
+    match &made.plan {
+        Some(plan) => format!("{line}\n\n{}", super::plan::render(plan)),
+        None => line,
+    }
 }
 
 pub fn provisioned(result: &Provisioned) -> String {

@@ -3,7 +3,7 @@
 use gosync_api::messages::{ErrorCode, List, State, route};
 use serde_json::json;
 
-use crate::stand_in::StandIn;
+use crate::stand_in::{Asked, StandIn};
 use crate::{error_of, gosync, run};
 
 fn empty() -> List {
@@ -191,4 +191,19 @@ fn a_reader_that_went_away_is_no_error() {
         let output = child.wait_with_output().unwrap();
         assert_eq!((output.status.code(), String::from_utf8_lossy(&output.stderr).as_ref()), (Some(0), ""), "{args:?}");
     }
+}
+
+#[test]
+fn the_logs_level_is_changed_and_the_one_from_before_is_told() {
+    let stand_in = StandIn::new().with(route::LOG_LEVEL, &json!({"old": "info", "new": "debug"}));
+    let ran = stand_in.run(&["log-level", "debug"]);
+    assert_eq!(ran.code, 0, "{}", ran.stderr);
+    assert!(ran.stdout.contains("info before, debug now"), "{}", ran.stdout);
+    assert_eq!(stand_in.asked()[0], Asked { line: "POST /log-level".into(), body: json!({"level": "debug"}) });
+    let json: serde_json::Value =
+        serde_json::from_str(&stand_in.run(&["log-level", "debug", "--format", "json"]).stdout).unwrap();
+    assert_eq!(json, json!({"old": "info", "new": "debug"}));
+    let wrong = stand_in.run(&["log-level", "loud"]);
+    assert!(wrong.code == 2 && wrong.stderr.contains("error, warn, info, debug, trace"), "{}", wrong.stderr);
+    assert_eq!(stand_in.asked().len(), 2);
 }

@@ -5,6 +5,7 @@
 mod agent;
 mod build;
 mod config;
+mod doctor;
 mod local;
 mod stand_in;
 mod sync;

@@ -3,9 +3,9 @@
 use gosync_api::messages::{
     Acknowledged, Answered, Conflict, Conflicts, ErrorCode, ErrorNow, Flushed, Line, List, ListEntry, MirrorMade,
     MirrorState, OddKey, PathReason, Progress, Provisioned, Receipt, ReceiptPending, Restored, RestoredPath, State,
-    Trash, TrashEntry, TrashSource, Verb, route,
+    Trash, TrashEntry, TrashSource, Verb, route, Entry, Explained, Explanation, MirrorPlan, PlanStep, PlanTotal, Plans, WaitsFor,
 };
-use gosync_api::words::{HaltReason, Status};
+use gosync_api::words::{HaltReason, PathState, Status};
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 
@@ -113,6 +113,7 @@ fn a_mirror_is_asked_for_with_an_absolute_folder() {
         s3_path: "s3://bucket/docs".into(),
         made_folder: true,
         dry_run: false,
+        plan: None,
     };
     let agent = StandIn::new().with(route::MIRROR, &made);
     let ran = agent.run(&[
@@ -152,6 +153,7 @@ fn a_mirror_can_be_waited_for() {
         s3_path: "s3://bucket/docs".into(),
         made_folder: false,
         dry_run: false,
+        plan: None,
     };
     let state = |status, hydrated| State {
         mirrors: vec![MirrorState {
@@ -173,13 +175,97 @@ fn a_mirror_can_be_waited_for() {
     }
 }
 
+fn planned() -> MirrorPlan {
+    let step = |action: &str, path: &str, bytes, waits_for| PlanStep {
+        action: action.into(),
+        path: path.into(),
+        bytes,
+        why: "the rule".into(),
+        waits_for,
+        ..PlanStep::default()
+    };
+    MirrorPlan {
+        mirror: "docs".into(),
+        local_path: "/home/you/docs".into(),
+        s3_path: "s3://bucket/docs".into(),
+        steps: vec![
+            step("upload", "a\n.txt", 2048, None),
+            step("delete-object", "b.txt", 0, Some(HaltReason::TooManyDeletes)),
+        ],
+        steps_left_out: 3,
+        totals: [("upload".to_owned(), PlanTotal { files: 4, bytes: 4096 })].into(),
+        waiting: [(HaltReason::TooManyDeletes, 1)].into(),
+        problems: vec![PathReason { path: "link".into(), reason: "not a regular file (symlink)".into() }],
+        ..MirrorPlan::default()
+    }
+}
+
 #[test]
-fn a_mirror_is_not_made_on_trial_yet() {
-    let agent = StandIn::new();
+fn the_dry_run_of_a_mirror_shows_the_plan_of_its_first_run() {
+    let made = MirrorMade {
+        name: "docs".into(),
+        local_path: "/home/you/docs".into(),
+        s3_path: "s3://bucket/docs".into(),
+        made_folder: false,
+        dry_run: true,
+        plan: Some(planned()),
+    };
+    let agent = StandIn::new().with(route::MIRROR, &made);
     let ran = agent.run(&["sync", "mirror", "docs", "/docs", "--dry-run"]);
-    assert_eq!(ran.code, 2);
-    assert!(ran.stderr.contains("not yet"), "{}", ran.stderr);
-    assert_eq!(agent.asked().len(), 0);
+    assert_eq!((ran.code, &asked(&agent).body["dry_run"]), (0, &json!(true)), "{}", ran.stderr);
+    assert!(ran.stdout.starts_with("docs: /home/you/docs would be kept in step with s3://bucket/docs\n"), "{}", ran.stdout);
+    assert!(ran.stdout.contains("in all: upload 4 (4.00 KiB)"), "{}", ran.stdout);
+}
+
+#[test]
+fn a_plan_is_shown_in_its_order_with_what_would_wait() {
+    let agent = StandIn::new().with_lines(route::PLAN, &done(Plans { plans: vec![planned()] }));
+    let ran = agent.run(&["sync", "plan", "docs"]);
+    assert_eq!(asked(&agent).body, json!({"name": "docs", "all": false}));
+    insta::assert_snapshot!(ran.stdout, @r"
+    docs  /home/you/docs, s3://bucket/docs
+    ACTION         SIZE      PATH      WHY
+    upload         2.00 KiB  a\n.txt   the rule
+    delete-object  -         b.txt     the rule (waits for too-many-deletes)
+    and 3 more: see --all
+    in all: upload 4 (4.00 KiB)
+    left alone: 1 path
+      link: not a regular file (symlink)
+    ");
+    assert_eq!(StandIn::new().run(&["sync", "plan", "a", "b"]).code, 2);
+}
+
+#[test]
+fn a_path_is_sent_as_it_is_written_and_as_it_lies_here() {
+    let path = Explanation {
+        mirror: "docs".into(),
+        path: "notes/to\u{1b}day.txt".into(),
+        local_path: "/home/you/docs/notes/today.txt".into(),
+        s3_path: "s3://bucket/docs/notes/today.txt".into(),
+        state: Some(PathState::Pending),
+        decision: "upload".into(),
+        why: "changed here".into(),
+        local: Some(Entry { kind: "file".into(), change: "edited".into(), bytes: Some(3), ..Entry::default() }),
+        remote: Some(Entry { kind: "absent".into(), change: "deleted".into(), ..Entry::default() }),
+        waits: vec![WaitsFor { what: "the mirror to be resumed".into(), until: None }],
+        ..Explanation::default()
+    };
+    let agent = StandIn::new().with(route::EXPLAIN, &Explained { paths: vec![path] });
+    let ran = agent.run(&["sync", "explain", "notes/../notes/today.txt", "--mirror", "docs"]);
+    insta::assert_snapshot!(ran.stdout, @r"
+    notes/to\u{1b}day.txt  pending
+      because     changed here
+      waits for   the mirror to be resumed
+      mirror      docs, active, waiting, two-way
+      here        /home/you/docs/notes/today.txt
+                  edited file, 3 B
+      bucket      s3://bucket/docs/notes/today.txt
+                  deleted
+      in step with never was
+    ");
+    let line = asked(&agent).line;
+    assert!(line.starts_with("GET /sync/explain?path=notes%2F..%2Fnotes%2Ftoday.txt&absolute="), "{line}");
+    assert!(!line.split("absolute=").nth(1).unwrap().contains("..") && line.ends_with("&name=docs"), "{line}");
 }
 
 #[test]

@@ -5,16 +5,18 @@
 
 pub mod error;
 pub mod explain;
+pub mod plan;
 pub mod progress;
 pub mod request;
 pub mod state;
 pub mod v1;
 pub mod version;
 
+pub use error::{ErrorBody, ErrorCode, ErrorDetail};
 pub use explain::{
     Entry, ExplainRequest, Explained, Explanation, FolderSummary, IgnoredBy, LastChange, UnderWay, WaitsFor,
 };
-pub use error::{ErrorBody, ErrorCode, ErrorDetail};
+pub use plan::{MirrorPlan, PlanRequest, PlanStep, PlanTotal, Plans};
 pub use progress::{Line, Progress};
 pub use request::*;
 pub use state::*;
@@ -43,6 +45,8 @@ pub mod route {
     pub const CONFLICTS: &str = "/sync/conflicts";
     /// GET with [`super::ExplainRequest`] as query: [`super::Explained`].
     pub const EXPLAIN: &str = "/sync/explain";
+    /// POST [`super::PlanRequest`]: lines, then [`super::Plans`].
+    pub const PLAN: &str = "/sync/plan";
     /// POST [`super::AnswerRequest`]: [`super::Answered`].
     pub const APPROVE: &str = "/sync/approve";
     /// POST [`super::AnswerRequest`]: [`super::Answered`].

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+use super::plan::MirrorPlan;
 use super::state::{Receipt, Verb};
 use crate::config::LogLevel;
 use crate::words::{Answer, Direction, HaltReason, words};
@@ -31,7 +32,7 @@ pub struct MirrorRequest {
 }
 
 /// The mirror that was made, or would be.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct MirrorMade {
     /// Its name.
     pub name: String,
@@ -45,6 +46,9 @@ pub struct MirrorMade {
     /// True when nothing was changed.
     #[serde(default)]
     pub dry_run: bool,
+    /// What the first run would do; of a dry run.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub plan: Option<MirrorPlan>,
 }
 
 /// `sync provision`: take over the keys of a prefix by listing them.

@@ -26,7 +26,8 @@ impl Observer for Teller {
         self.count(event);
         let event = &*self.in_words(event);
         self.log(event);
-        if let Event::Uploaded { path, .. } | Event::DeletedObject { path } = event {
+        if let Event::Uploaded { path, .. } | Event::CopiedInBucket { path, .. } | Event::DeletedObject { path } = event
+        {
             self.neighbours.changed(&self.mirror, path);
         }
         if let Some(screen) = &self.screen {
@@ -68,6 +69,7 @@ impl Teller {
             Event::Hydrated { milliseconds } => metrics.hydrated(Duration::from_millis(*milliseconds)),
             Event::Recorded { .. } | Event::Halted { .. } | Event::HaltEnded { .. } => {}
             Event::Problem { .. } | Event::TroubleEnded { .. } | Event::LinksParted { .. } => {}
+            Event::CopiedInBucket { .. } | Event::CopiedInTree { .. } => {}
         }
     }
 
@@ -86,6 +88,8 @@ impl Teller {
             Event::HaltEnded { reason } => {
                 tracing::info!(mirror, reason = words::halt_reason(*reason).as_str(), "no longer halted");
             }
+            Event::CopiedInBucket { path, from } => tracing::debug!(mirror, %path, %from, "copied in the bucket"),
+            Event::CopiedInTree { path } => tracing::debug!(mirror, %path, "copied from another file"),
             Event::LinksParted { path, other_names } => {
                 tracing::warn!(mirror, %path, other_names, "replaced; its other hard links keep the old content");
             }

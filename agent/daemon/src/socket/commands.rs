@@ -10,7 +10,7 @@ use bytes::Bytes;
 use gosync_api::messages::State as AgentState;
 use gosync_api::messages::{
     Acknowledged, ErrorBody, ErrorCode, FlushRequest, Flushed, List, LogLevelRequest, LogLevelSet, MirrorMade,
-    MirrorName, MirrorRequest, ProbeRequest, ProbeResult, Progress, ProvisionRequest, Receipt,
+    MirrorName, MirrorRequest, PlanRequest, ProbeRequest, ProbeResult, Progress, ProvisionRequest, Receipt,
 };
 use gosync_api::words::Status;
 use gosync_engine::Command;
@@ -22,7 +22,7 @@ use super::reply::{Refusal, Reply, read};
 use crate::agent::Agent;
 use crate::limits::milliseconds;
 use crate::one_mirror::Mirror;
-use crate::{provision, tell};
+use crate::{plan, provision, tell};
 
 const PROGRESS_EACH: Duration = Duration::from_millis(250);
 /// The engine answers when the time is over; this much later we no longer wait for it.
@@ -70,6 +70,15 @@ pub async fn log_level(State(agent): Shared, body: Bytes) -> Reply<LogLevelSet> 
 pub async fn provision(State(agent): Shared, body: Bytes) -> Response {
     match read::<ProvisionRequest>(&body) {
         Ok(request) => lines::tell(move |lines| async move { provision::provision(&agent, &request, &lines).await }),
+        Err(refusal) => refusal.into_response(),
+    }
+}
+
+pub async fn plan(State(agent): Shared, body: Bytes) -> Response {
+    let chosen = read::<PlanRequest>(&body)
+        .and_then(|request| Ok((agent.chosen(request.name.as_deref()).map_err(Refusal)?, request)));
+    match chosen {
+        Ok((mirrors, request)) => lines::tell(move |_| async move { plan::plans(&agent, mirrors, &request).await }),
         Err(refusal) => refusal.into_response(),
     }
 }

@@ -38,7 +38,8 @@ pub async fn explain(State(agent): Shared, Query(request): Query<ExplainRequest>
     }
     if paths.is_empty() || (!is_certain && paths.len() > 1 && !paths.iter().any(is_known)) {
         let message = format!("no mirror has {}", request.path);
-        let hint = "name it with its whole path, or as s3://bucket/key; `gosync sync list` shows the folders and prefixes";
+        let hint =
+            "name it with its whole path, or as s3://bucket/key; `gosync sync list` shows the folders and prefixes";
         return Err(ErrorBody::new(ErrorCode::NotFound, message, hint).into());
     }
     Ok(Json(Explained { paths }))
@@ -228,10 +229,9 @@ fn local(entry: &LocalEntry) -> Entry {
         LocalEntry::Folder => kind("folder"),
         LocalEntry::Special(special) => kind(&format!("{special:?}").to_lowercase()),
         LocalEntry::Unknown(message) => Entry { message: Some(trouble::of_a_path(message)), ..kind("unknown") },
-        LocalEntry::File(known) => Entry {
-            hash: known.digests.map(|digests| digests.blake3.to_hex()),
-            ..file(&known.fingerprint)
-        },
+        LocalEntry::File(known) => {
+            Entry { hash: known.digests.map(|digests| digests.blake3.to_hex()), ..file(&known.fingerprint) }
+        }
     }
 }
 
@@ -299,7 +299,11 @@ fn last_change(
     let is_current = ancestor.is_some_and(|known| known.generation.etag == file.etag);
     let how = match ancestor {
         Some(known) if ours && is_current && !file.is_deleted => {
-            if known.nonce.is_some() { "uploaded" } else { "found" }
+            if known.nonce.is_some() {
+                "uploaded"
+            } else {
+                "found"
+            }
         }
         _ => "",
     };

@@ -69,6 +69,7 @@ fn router(agent: Arc<Agent>) -> Router {
         .route(route::FLUSH, post(commands::flush))
         .route(route::CONFLICTS, get(answers::conflicts))
         .route(route::EXPLAIN, get(explain::explain))
+        .route(route::PLAN, post(commands::plan))
         .route(route::APPROVE, post(answers::approve))
         .route(route::DENY, post(answers::deny))
         .route(route::TRASH_LIST, get(answers::trash_list))

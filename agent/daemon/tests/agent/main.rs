@@ -5,7 +5,9 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)] // tests may stop at the first surprise
 
 mod commands;
+mod doctor;
 mod ending;
+mod logging;
 mod playground;
 mod provisioning;
 mod reloading;

@@ -335,6 +335,12 @@ impl Stranger {
         self.client.delete_object().bucket(BUCKET).key(key).send().await.unwrap();
     }
 
+    /// Every key there is.
+    pub async fn keys(&self) -> Vec<String> {
+        let listed = self.client.list_objects_v2().bucket(BUCKET).send().await.unwrap();
+        listed.contents().iter().map(|object| object.key().unwrap().to_owned()).collect()
+    }
+
     pub async fn make_bucket(&self) {
         self.client.create_bucket().bucket(BUCKET).send().await.unwrap();
     }

@@ -49,6 +49,7 @@ impl Core {
             }
             Command::Conflicts(reply) => self.effects.push(Effect::Conflicts(reply)),
             Command::Explain { path, reply } => self.explain(path, reply),
+            Command::Plan { steps_max, reply } => self.draw_up_plan(steps_max, reply),
             Command::TrashList(reply) => self.effects.push(Effect::TrashList(reply)),
             Command::TrashRestore { item, reply } => self.effects.push(Effect::TrashRestore { item, reply }),
             Command::Stop => self.ended = Some(Ended::Stopped),

@@ -430,6 +430,7 @@ impl Core {
                 }
                 if !self.hydrated && self.failing.values().all(|failing| failing.is_lasting) {
                     self.hydrated = true;
+                    self.context.shared.hydrated();
                     let note = StateChange::PutNote(NOTE_HYDRATED.to_owned(), "yes".to_owned());
                     self.effects.push(Effect::Apply(vec![note]));
                     self.tell(&Told::Hydrated { milliseconds: now - self.started_ms });

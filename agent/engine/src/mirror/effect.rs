@@ -7,8 +7,9 @@ use futures_util::future::{BoxFuture, FutureExt as _};
 use gosync_plan::conflict::is_conflict_copy_of;
 use gosync_plan::{Nonce, RelPath};
 
+use super::core::Core;
 use super::deletes::{Executed, NOTE_WINDOW, Window};
-use super::explain;
+use super::{explain, plan};
 use crate::context::Context;
 use crate::explain::{Explanation, Standing, gather};
 use crate::handle::{CommandError, Conditions, ConflictCopy, FlushReceipt, Message, TrashItem};
@@ -63,6 +64,11 @@ pub enum Effect {
         below: BTreeMap<RelPath, Standing>,
         look_here: bool,
         reply: explain::Reply,
+    },
+    Plan {
+        core: Box<Core>,
+        steps_max: usize,
+        reply: plan::Reply,
     },
     TrashRestore {
         item: String,
@@ -222,6 +228,10 @@ pub fn run(context: Context, effect: Effect) -> BoxFuture<'static, Event> {
             Effect::Explain { path, below, look_here, reply } => {
                 let found = gather(&context, path, below, look_here).await.map(Box::new);
                 Event::Explained { found, reply }
+            }
+            Effect::Plan { core, steps_max, reply } => {
+                let _ = reply.send(plan::draw_up(*core, steps_max, false).await);
+                Event::Answered
             }
             Effect::TrashRestore { item, reply } => match trash::restore(&context, item).await {
                 Ok(path) => {

@@ -167,7 +167,10 @@ impl Core {
             wait("whoever has the file open for writing to close it; looked at again", due_ms.and_then(utc));
         } else if self.deletes.holds(&path) {
             let ends = self.deletes.burst_ends_ms(limits.burst_quiet_ms, limits.burst_max_ms);
-            wait("the burst of deletes to end, which tells how many there are", ends.filter(|ends| *ends > now).and_then(utc));
+            wait(
+                "the burst of deletes to end, which tells how many there are",
+                ends.filter(|ends| *ends > now).and_then(utc),
+            );
         } else if self.behind_deletes.iter().any(|task| task.operation.path == path) {
             wait("the objects in its place to be deleted first", None);
         } else if self.in_hand.contains_key(&path) {

@@ -1,6 +1,6 @@
 //! Hints and looks: which paths are looked at, when, and what a look leads to.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 
 use gosync_plan::RelPath;
 use gosync_plan::decide::{Action, Diverged, Problem};
@@ -111,7 +111,7 @@ impl Core {
     }
 
     pub(super) fn looked(&mut self, all: Vec<Looked>, by_sweep: bool) {
-        let mut differences = Vec::new();
+        let mut differences = BTreeMap::new();
         for looked in all {
             match looked {
                 Looked::InStep(path) => {
@@ -132,7 +132,9 @@ impl Core {
                     self.trouble(&failure);
                     self.retry(&path, None);
                 }
-                Looked::Differs(difference) => differences.push(*difference),
+                Looked::Differs(difference) => {
+                    differences.insert(difference.path.clone(), difference);
+                }
             }
         }
         self.plan(differences, by_sweep);
@@ -145,13 +147,11 @@ impl Core {
         self.problems.remove(path.as_str());
     }
 
-    fn plan(&mut self, differences: Vec<Difference>, by_sweep: bool) {
+    fn plan(&mut self, mut differences: BTreeMap<RelPath, Box<Difference>>, by_sweep: bool) {
         if differences.is_empty() {
             return;
         }
-        let mut known: HashMap<RelPath, Difference> =
-            differences.iter().map(|difference| (difference.path.clone(), difference.clone())).collect();
-        let plan = settle(differences);
+        let plan = settle(differences.values().map(Box::as_ref).collect());
         for (path, problem) in plan.problems {
             self.report(&path, &problem);
             if !matches!(problem, Problem::LocalLook { .. } | Problem::RemoteLook { .. }) {
@@ -162,8 +162,8 @@ impl Core {
             self.let_go(&path);
         }
         for operation in plan.operations {
-            let Some(difference) = known.remove(&operation.path) else { continue };
-            self.plan_operation(operation, difference, by_sweep);
+            let Some(difference) = differences.remove(&operation.path) else { continue };
+            self.plan_operation(operation, *difference, by_sweep);
         }
     }
 

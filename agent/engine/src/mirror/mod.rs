@@ -13,6 +13,7 @@ mod guards;
 mod looks;
 mod moves;
 mod operations;
+mod plan;
 mod start;
 mod sweeps;
 
@@ -26,6 +27,7 @@ use futures_util::stream::{FuturesUnordered, StreamExt as _};
 
 pub(crate) use self::deletes::Executed;
 pub use self::effect::NOTE_PAUSED;
+pub use self::plan::{PlanDraft, Step as PlanStep, plan_first_run};
 
 use self::core::{Core, Step};
 use self::effect::{Effect, Event};

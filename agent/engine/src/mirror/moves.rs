@@ -5,8 +5,8 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
-use gosync_plan::RelPath;
 use gosync_plan::decide::Action;
+use gosync_plan::{Fingerprint, Generation, RelPath};
 
 use crate::sequences::Task;
 
@@ -15,49 +15,52 @@ const REMEMBERED_MS: u64 = 60_000;
 const MOVED_MS: u64 = 600_000;
 const REMEMBERED_MAX: usize = 100_000;
 
-/// What a rename leaves as it is.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Trace {
-    File { inode: u64, size: u64, mtime_ns: i64 },
-    Object { etag: String, size: u64 },
-}
+/// What a rename leaves as it is, as a hash: a burst has tens of thousands of them, and each is remembered for a while.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Trace([u8; 16]);
 
 impl Trace {
     /// Of what this operation takes to the other side, or finds on both.
     pub fn of_arrival(task: &Task) -> Option<Self> {
-        let before = task.ancestor.as_ref();
         let (file, object) = match &task.operation.action {
             Action::Upload { local, .. } => (Some(local), None),
             Action::Download { remote, .. } => (None, Some(remote)),
             Action::Record { local, remote } => (Some(local), Some(remote)),
             _ => (None, None),
         };
-        let file = file.map(|file| Self::File { inode: file.inode, size: file.size, mtime_ns: file.mtime_ns });
-        let object = object.map(|object| Self::Object { etag: object.etag.clone(), size: object.size });
-        let known = before.map(|before| {
-            let (file, object) = (&before.fingerprint, &before.generation);
-            (
-                Self::File { inode: file.inode, size: file.size, mtime_ns: file.mtime_ns },
-                Self::Object { etag: object.etag.clone(), size: object.size },
-            )
-        });
-        let fresh = |trace: &Self| known.as_ref().is_none_or(|(file, object)| trace != file && trace != object);
-        file.filter(fresh).or(object.filter(fresh))
+        let known =
+            task.ancestor.as_ref().map(|before| (Self::file(&before.fingerprint), Self::object(&before.generation)));
+        let fresh = |trace: &Self| known.is_none_or(|(file, object)| *trace != file && *trace != object);
+        file.map(Self::file).filter(fresh).or(object.map(Self::object).filter(fresh))
     }
 
     /// Of what this delete takes away.
     pub fn of_departure(task: &Task) -> Option<Self> {
         let before = task.ancestor.as_ref()?;
         match &task.operation.action {
-            Action::DeleteObject { .. } => {
-                let file = &before.fingerprint;
-                Some(Self::File { inode: file.inode, size: file.size, mtime_ns: file.mtime_ns })
-            }
-            Action::TrashLocal { .. } => {
-                Some(Self::Object { etag: before.generation.etag.clone(), size: before.generation.size })
-            }
+            Action::DeleteObject { .. } => Some(Self::file(&before.fingerprint)),
+            Action::TrashLocal { .. } => Some(Self::object(&before.generation)),
             _ => None,
         }
+    }
+
+    fn file(file: &Fingerprint) -> Self {
+        let (inode, mtime) = (file.inode.to_le_bytes(), file.mtime_ns.to_le_bytes());
+        Self::of(&[b"file", &inode, &file.size.to_le_bytes(), &mtime])
+    }
+
+    fn object(object: &Generation) -> Self {
+        Self::of(&[b"object", &object.size.to_le_bytes(), object.etag.as_bytes()])
+    }
+
+    fn of(parts: &[&[u8]]) -> Self {
+        let mut hasher = blake3::Hasher::new();
+        for part in parts {
+            hasher.update(part);
+        }
+        let mut trace = [0; 16];
+        hasher.finalize_xof().fill(&mut trace);
+        Self(trace)
     }
 }
 
@@ -74,7 +77,7 @@ impl Moves {
     /// The departed path whose content this is, if one waits.
     pub fn arrived(&mut self, trace: Trace, path: &RelPath, now_ms: u64) -> Option<RelPath> {
         self.stands(path);
-        let departed = self.departed.take(&trace, path, now_ms);
+        let departed = self.departed.take(trace, path, now_ms);
         match &departed {
             Some(old) => self.has_moved(old, trace, now_ms),
             None => self.arrived.put(trace, path.clone(), now_ms),
@@ -91,7 +94,7 @@ impl Moves {
             *at_ms = now_ms;
             return true;
         }
-        let arrived = self.arrived.take(&trace, path, now_ms).is_some();
+        let arrived = self.arrived.take(trace, path, now_ms).is_some();
         if arrived {
             self.has_moved(path, trace, now_ms);
         } else {
@@ -116,41 +119,41 @@ impl Moves {
 
 #[derive(Default)]
 struct Ends {
-    waiting: BTreeMap<Trace, Vec<(u64, RelPath)>>,
-    /// The oldest first; those that were taken meanwhile as well.
+    /// Each under its trace and its number; copies of one content have one trace.
+    waiting: BTreeMap<(Trace, u64), RelPath>,
+    /// The oldest first, numbered one after the other; those that were taken meanwhile as well.
     order: VecDeque<(u64, Trace)>,
+    /// The number of the oldest.
+    first: u64,
 }
 
 impl Ends {
     fn put(&mut self, trace: Trace, path: RelPath, now_ms: u64) {
         self.forget(now_ms);
-        self.waiting.entry(trace.clone()).or_default().push((now_ms, path));
+        self.waiting.insert((trace, self.first + self.order.len() as u64), path);
         self.order.push_back((now_ms, trace));
     }
 
     /// One at another path than `path`; what waits there is over.
-    fn take(&mut self, trace: &Trace, path: &RelPath, now_ms: u64) -> Option<RelPath> {
+    fn take(&mut self, trace: Trace, path: &RelPath, now_ms: u64) -> Option<RelPath> {
         self.forget(now_ms);
-        let waiting = self.waiting.get_mut(trace)?;
-        waiting.retain(|(_, end)| end != path);
-        let taken = waiting.pop();
-        if waiting.is_empty() {
-            self.waiting.remove(trace);
+        let same = (trace, 0)..=(trace, u64::MAX);
+        let over: Vec<(Trace, u64)> =
+            self.waiting.range(same.clone()).filter(|(_, end)| *end == path).map(|(key, _)| *key).collect();
+        for key in over {
+            self.waiting.remove(&key);
         }
-        taken.map(|(_, end)| end)
+        let newest = *self.waiting.range(same).next_back()?.0;
+        self.waiting.remove(&newest)
     }
 
     fn forget(&mut self, now_ms: u64) {
         while let Some((at_ms, trace)) = self.order.front()
             && (now_ms.saturating_sub(*at_ms) > REMEMBERED_MS || self.order.len() > REMEMBERED_MAX)
         {
-            if let Some(waiting) = self.waiting.get_mut(trace) {
-                waiting.retain(|(since_ms, _)| since_ms > at_ms);
-                if waiting.is_empty() {
-                    self.waiting.remove(trace);
-                }
-            }
+            self.waiting.remove(&(*trace, self.first));
             self.order.pop_front();
+            self.first += 1;
         }
     }
 }
@@ -161,7 +164,7 @@ mod tests {
     use super::*;
 
     fn file(inode: u64) -> Trace {
-        Trace::File { inode, size: 1, mtime_ns: 1 }
+        Trace::of(&[&inode.to_le_bytes()])
     }
 
     fn path(text: &str) -> RelPath {
@@ -209,6 +212,15 @@ mod tests {
         assert!(moves.departed(file(1), &path("old"), 0));
         moves.stands(&path("old"));
         assert!(!moves.departed(file(1), &path("old"), 1));
+    }
+
+    #[test]
+    fn copies_of_one_content_are_forgotten_one_by_one() {
+        let mut moves = Moves::default();
+        moves.arrived(file(1), &path("a"), 0);
+        moves.arrived(file(1), &path("b"), REMEMBERED_MS);
+        assert!(moves.departed(file(1), &path("old"), REMEMBERED_MS + 1));
+        assert!(!moves.departed(file(1), &path("older"), REMEMBERED_MS + 1));
     }
 
     #[test]

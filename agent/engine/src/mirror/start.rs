@@ -65,6 +65,9 @@ impl Core {
         self.stage = Stage::Running;
         self.paused |= restarted.paused;
         self.hydrated |= restarted.hydrated;
+        if self.hydrated {
+            self.context.shared.hydrated();
+        }
         self.deletes.restore(restarted.window, restarted.executed);
         for halt in restarted.halts {
             // Those of the root are found again where they still hold.

@@ -22,6 +22,15 @@ pub enum Event {
         path: RelPath,
         other_names: u64,
     },
+    /// The bucket had the file's content under another key.
+    CopiedInBucket {
+        path: RelPath,
+        from: RelPath,
+    },
+    /// The folder had the object's content under another path.
+    CopiedInTree {
+        path: RelPath,
+    },
     DeletedObject {
         path: RelPath,
     },

@@ -27,6 +27,8 @@ pub trait ReplicaState: Send + Sync {
         after: Option<&RelPath>,
         limit: usize,
     ) -> Result<Vec<(RelPath, Ancestor)>, StateError>;
+    /// A row whose object has this ETag and size, if there is one.
+    async fn ancestor_of_object(&self, etag: &str, size: u64) -> Result<Option<(RelPath, Ancestor)>, StateError>;
     /// Rows marked `open`.
     async fn open_ancestors(&self) -> Result<Vec<RelPath>, StateError>;
     /// (rows, sum of sizes in bytes)

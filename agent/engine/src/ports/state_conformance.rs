@@ -16,6 +16,7 @@ pub async fn conforms(state: &dyn ReplicaState) -> Result<(), String> {
     ancestors_are_found_by_path_in_the_order_asked_for(state).await?;
     pages_follow_each_other_in_byte_order(state).await?;
     a_folder_is_paged_without_its_neighbours(state).await?;
+    an_ancestor_is_found_by_its_object(state).await?;
     open_ancestors_are_those_marked_open(state).await?;
     totals_follow_every_change(state).await?;
     changes_of_one_apply_take_effect_in_their_order(state).await?;
@@ -145,6 +146,18 @@ pub async fn a_folder_is_paged_without_its_neighbours(state: &dyn ReplicaState) 
     same("after a path before the folder", names(from_outside), strings(&["a/1"]))?;
     same("a/2", names(told(state.ancestors_below(&path("a/2")?, None, 100).await)?), strings(&["a/2/x", "a/2/y"]))?;
     same("none", names(told(state.ancestors_below(&path("c")?, None, 100).await)?), vec![])
+}
+
+pub async fn an_ancestor_is_found_by_its_object(state: &dyn ReplicaState) -> Result<(), String> {
+    clear(state).await?;
+    put(state, &["a", "b"]).await?;
+    let known = told(state.ancestors(&[path("b")?]).await)?.remove(0).ok_or("no row")?;
+    let other = Generation { etag: "another".into(), size: 77, ..known.generation.clone() };
+    let moved = Ancestor { generation: other, ..known };
+    told(state.apply(vec![StateChange::PutAncestor(path("b")?, moved.clone())]).await)?;
+    same("b", told(state.ancestor_of_object("another", 77).await)?, Some((path("b")?, moved)))?;
+    same("another size", told(state.ancestor_of_object("another", 78).await)?, None)?;
+    same("another ETag", told(state.ancestor_of_object("none", 77).await)?, None)
 }
 
 pub async fn open_ancestors_are_those_marked_open(state: &dyn ReplicaState) -> Result<(), String> {

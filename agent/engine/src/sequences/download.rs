@@ -13,6 +13,7 @@ use gosync_plan::decide::{ExpectLocal, ExpectRemote, Keep, ModeMerge, merge_mode
 use gosync_plan::identity::{Identity, same_as_generation};
 use gosync_plan::{Ancestor, Digests, Fingerprint, Generation, Nonce, RelPath};
 
+use super::copy::copy_in_tree;
 use super::place::{Placed, move_new, parent, place_new, place_over};
 use super::trash::{TrashName, move_to_trash};
 use super::{Outcome, Task, displaced_path, tmp_path, write_ancestor};
@@ -34,11 +35,13 @@ const WRITE_BYTES: usize = 1 << 20;
 const MODE_DEFAULT: u32 = 0o644;
 
 /// A verified content in a temp file that nobody has open for writing any more; not yet durable.
-struct Fetched {
-    operation: Nonce,
-    tmp: String,
-    digests: Digests,
-    head: Head,
+pub(super) struct Fetched {
+    pub(super) operation: Nonce,
+    pub(super) tmp: String,
+    pub(super) digests: Digests,
+    pub(super) head: Head,
+    /// From another file of the tree: nothing crossed the line.
+    pub(super) is_copy: bool,
 }
 
 /// Fetches the object and puts it in place.
@@ -93,7 +96,11 @@ pub async fn download(
     }
     let ancestor = Ancestor { fingerprint, generation, content: Some(content), nonce, open: false };
     write_ancestor(context, path, ancestor, Vec::new()).await?;
-    let mut events = vec![Event::Downloaded { path: path.clone(), bytes }];
+    let arrived = match fetched.is_copy {
+        true => Event::CopiedInTree { path: path.clone() },
+        false => Event::Downloaded { path: path.clone(), bytes },
+    };
+    let mut events = vec![arrived];
     if other_names > 0 {
         events.push(Event::LinksParted { path: path.clone(), other_names });
     }
@@ -431,6 +438,9 @@ pub fn has_room(tree: &dyn LocalTree, limits: &Limits, bytes: u64) -> Result<boo
 
 /// Fetches and verifies; nothing of it is visible outside `.gosync`.
 async fn fetch(context: &Context, task: &Task, remote: &Generation) -> Result<Fetched, Outcome> {
+    if let Some(copied) = copy_in_tree(context, task, remote).await? {
+        return Ok(copied);
+    }
     let mut attempt = 0;
     loop {
         let result = if remote.size <= context.config.limits.part_bytes {
@@ -491,7 +501,7 @@ async fn keep_or_drop(
 ) -> Result<Fetched, Outcome> {
     let tmp = tmp_path(operation);
     match digests {
-        Ok(digests) => Ok(Fetched { operation, tmp, digests, head }),
+        Ok(digests) => Ok(Fetched { operation, tmp, digests, head, is_copy: false }),
         Err(outcome) => {
             context.local(move |tree| tree.unlink(&tmp)).await?.ok();
             Err(outcome)
@@ -626,15 +636,15 @@ async fn fetch_range_once(
 }
 
 /// A temp file that is about to be made, and the operation that it belongs to.
-struct NewFile {
-    operation: Nonce,
-    finishing: Finishing,
+pub(super) struct NewFile {
+    pub(super) operation: Nonce,
+    pub(super) finishing: Finishing,
     bytes: u64,
     limits: Limits,
 }
 
 impl NewFile {
-    fn of(context: &Context, task: &Task, head: &Head) -> Self {
+    pub(super) fn of(context: &Context, task: &Task, head: &Head) -> Self {
         Self {
             operation: context.ports.ids.nonce(),
             finishing: Finishing::of(task, context, head),
@@ -643,7 +653,7 @@ impl NewFile {
         }
     }
 
-    fn create(&self, tree: &dyn LocalTree) -> Result<Box<dyn TreeFile>, TreeError> {
+    pub(super) fn create(&self, tree: &dyn LocalTree) -> Result<Box<dyn TreeFile>, TreeError> {
         if !has_room(tree, &self.limits, self.bytes)? {
             return Err(TreeError::new(TreeErrorKind::NoSpace, "download", ""));
         }
@@ -661,7 +671,7 @@ impl NewFile {
 
 /// What a temp file gets before it is put in place.
 #[derive(Clone, Copy)]
-struct Finishing {
+pub(super) struct Finishing {
     mode: u32,
     mtime_ns: Option<i64>,
 }
@@ -692,7 +702,7 @@ impl Finishing {
         Self { mode, mtime_ns: head.facts.mtime_ns.or(last_modified_ns) }
     }
 
-    fn apply(self, file: &dyn TreeFile) -> Result<(), TreeError> {
+    pub(super) fn apply(self, file: &dyn TreeFile) -> Result<(), TreeError> {
         file.set_mode(self.mode)?;
         if let Some(mtime_ns) = self.mtime_ns {
             file.set_mtime_ns(mtime_ns)?;

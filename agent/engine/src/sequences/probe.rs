@@ -5,15 +5,17 @@
 
 use bytes::Bytes;
 use futures_util::future::join_all;
+use gosync_plan::{Nonce, Prefix};
 
 use crate::context::Context;
 use crate::handle::Conditions;
 use crate::look::Failure;
 use crate::ports::state::StateChange;
 use crate::ports::store::{Condition, ObjectHeaders, PutRequest};
-use crate::ports::{StoreError, StoreErrorKind};
+use crate::ports::{ObjectStore, StoreError, StoreErrorKind};
 
-const NOTE_PROBE: &str = "probe";
+/// The note of a replica's state that holds what the last probe found.
+pub const NOTE_PROBE: &str = "probe";
 /// Creations of one key that race each other.
 const RACERS: usize = 4;
 const STALE_ETAG: &str = "00000000000000000000000000000000";
@@ -43,17 +45,29 @@ pub async fn conditions(context: &Context) -> Result<Conditions, Failure> {
 }
 
 async fn probe(context: &Context) -> Result<Conditions, Failure> {
-    let folder = format!("{}probe/{}/", context.config.prefix.own_folder(), context.ports.ids.nonce().to_hex());
-    let keys = ["put", "copy"].map(|name| format!("{folder}{name}"));
-    let result = probe_keys(context, &keys).await;
-    for key in &keys {
-        context.ports.store.delete(key, &Condition::None).await.ok();
-    }
-    Ok(result?)
+    let ports = &context.ports;
+    Ok(probe_store(&*ports.store, &context.config.prefix, ports.ids.nonce()).await?)
 }
 
-async fn probe_keys(context: &Context, [put, copy]: &[String; 2]) -> Result<Conditions, StoreError> {
-    let store = &context.ports.store;
+/// What a note says that was made for this store.
+#[must_use]
+pub fn noted_conditions(note: &str, endpoint: &str, bucket: &str) -> Option<Conditions> {
+    let note: Note = serde_json::from_str(note).ok()?;
+    (note.remote == format!("{endpoint}|{bucket}")).then_some(note.conditions)
+}
+
+/// Probes now, below `prefix`.
+pub async fn probe_store(store: &dyn ObjectStore, prefix: &Prefix, nonce: Nonce) -> Result<Conditions, StoreError> {
+    let folder = format!("{}probe/{}/", prefix.own_folder(), nonce.to_hex());
+    let keys = ["put", "copy"].map(|name| format!("{folder}{name}"));
+    let result = probe_keys(store, &keys).await;
+    for key in &keys {
+        store.delete(key, &Condition::None).await.ok();
+    }
+    result
+}
+
+async fn probe_keys(store: &dyn ObjectStore, [put, copy]: &[String; 2]) -> Result<Conditions, StoreError> {
     let create = |content: String| {
         let request = PutRequest {
             key: put.clone(),

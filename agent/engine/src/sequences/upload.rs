@@ -12,6 +12,7 @@ use gosync_plan::identity::{Identity, same_as_generation};
 use gosync_plan::{Ancestor, Digests, Fingerprint, Generation, Nonce};
 use md5::{Digest as _, Md5};
 
+use super::copy::copy_in_bucket;
 use super::place::parent;
 use super::read::{Large, Reading, Small, end, hash_large, read_full, read_small};
 use super::recover::abort_stale;
@@ -57,6 +58,9 @@ async fn upload_small(
         Reading::Changed => return Err(Outcome::Again),
         Reading::Busy => return Err(Outcome::Busy),
     };
+    if !open && let Some(outcome) = copy_in_bucket(context, task, local, &digests, &expect).await? {
+        return Ok(outcome);
+    }
     look_before_unconditional(context, task, &expect).await?;
     let entry = begin(context, task, local, &expect, digests, open, context.ports.ids.nonce()).await?;
     let request = PutRequest {
@@ -351,7 +355,7 @@ fn multipart_etag(parts: &[(u32, String)]) -> Option<String> {
 }
 
 /// Journals an upload before anything is sent.
-async fn begin(
+pub(super) async fn begin(
     context: &Context,
     task: &Task,
     local: Fingerprint,
@@ -435,7 +439,11 @@ async fn conclude(
 
 /// The object is there: until that is written down nothing else may happen to the path, for a later start would take the
 /// journal's word for it.
-async fn acknowledged(context: &Context, entry: &JournalEntry, generation: Generation) -> Result<Outcome, Outcome> {
+pub(super) async fn acknowledged(
+    context: &Context,
+    entry: &JournalEntry,
+    generation: Generation,
+) -> Result<Outcome, Outcome> {
     let JournalKind::Upload { digests, .. } = &entry.kind else { return Err(Outcome::Again) };
     match write_down(context, entry, generation).await {
         Ok(()) => Ok(Outcome::done(Event::Uploaded { path: entry.path.clone(), bytes: digests.size })),

@@ -20,6 +20,8 @@ CREATE TABLE ancestor (
 ) WITHOUT ROWID;
 
 CREATE INDEX ancestor_open ON ancestor (path) WHERE open = 1;
+-- Finds what a rename carries elsewhere: the row whose object has this content.
+CREATE INDEX ancestor_etag ON ancestor (etag);
 
 -- Kept by triggers, so that nobody has to count a million rows to know how many there are.
 CREATE TABLE ancestor_totals (

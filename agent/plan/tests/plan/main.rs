@@ -7,3 +7,4 @@ mod identity;
 mod policy;
 mod settle;
 mod support;
+mod why;

@@ -1,0 +1,133 @@
+//! Renames and copies (R11): a content that one side has already, under another name, crosses no line. The bucket copies
+//! its object, the tree its file; what the old name has to go for goes later, as any delete.
+//!
+//! Either copy is a short cut that may fail: then the content is sent or fetched as usual. Nothing is seen of one that
+//! was interrupted but an object that the next look adopts, or a temp file that the next start purges.
+
+use gosync_plan::decide::ExpectRemote;
+use gosync_plan::identity::{Identity, same_as_generation};
+use gosync_plan::{Digests, Fingerprint, Generation};
+
+use super::download::{Fetched, NewFile};
+use super::upload::{acknowledged, begin, head_patiently, unresolved};
+use super::{Outcome, Task, tmp_path};
+use crate::context::Context;
+use crate::digest::Wanted;
+use crate::look::read_digests;
+use crate::ports::StoreErrorKind;
+use crate::ports::observer::Event;
+use crate::ports::state::StateChange;
+use crate::ports::store::{Condition, Head};
+use crate::ports::{LocalTree, TreeError};
+
+/// The bucket has the content of this new file under another key, with the same time and mode: copied there, where the
+/// store keeps conditions on copies. `None`: send it.
+pub async fn copy_in_bucket(
+    context: &Context,
+    task: &Task,
+    local: Fingerprint,
+    digests: &Digests,
+    expect: &ExpectRemote,
+) -> Result<Option<Outcome>, Outcome> {
+    if context.conditions().copy != Some(true) || *expect != ExpectRemote::Absent || digests.size == 0 {
+        return Ok(None);
+    }
+    let Some(etag) = digests.md5.map(hex::encode) else { return Ok(None) };
+    let Some((source, known)) = context.ports.state.ancestor_of_object(&etag, digests.size).await? else {
+        return Ok(None);
+    };
+    if known.content != Some(digests.blake3) || known.open || known.fingerprint.mtime_ns != local.mtime_ns {
+        return Ok(None);
+    }
+    let prefix = &context.config.prefix;
+    // A copy keeps what the object says of itself, so that has to be what would be said of this file.
+    let tells_the_same = |head: &Head| {
+        head.generation.etag == etag
+            && head.facts.mtime_ns == Some(local.mtime_ns)
+            && head.facts.mode.is_some_and(|mode| (mode ^ local.mode) & 0o7777 == 0)
+    };
+    if !head_patiently(context, &prefix.key(&source)).await?.is_some_and(|head| tells_the_same(&head)) {
+        return Ok(None);
+    }
+    let entry = begin(context, task, local, expect, *digests, false, context.ports.ids.nonce()).await?;
+    let permit = context.shared.small.acquire().await;
+    let store = &context.ports.store;
+    let copied = store.copy(&prefix.key(&source), Some(&etag), &prefix.key(task.path()), &Condition::Absent).await;
+    drop(permit);
+    match copied {
+        Ok(written) if written.generation.etag == etag => {
+            let mut outcome = acknowledged(context, &entry, written.generation).await?;
+            if let Outcome::Done { events, .. } = &mut outcome {
+                *events = vec![Event::CopiedInBucket { path: task.path().clone(), from: source }];
+            }
+            Ok(Some(outcome))
+        }
+        Err(error) if error.kind == StoreErrorKind::Killed => Err(unresolved(entry, error.into())),
+        // Whatever is there by now is looked at, as an object of somebody else's.
+        Ok(_) => {
+            context.record(vec![StateChange::End(entry.id)], Vec::new()).await?;
+            Err(Outcome::Again)
+        }
+        Err(error) => {
+            let is_unknown = error.outcome_unknown();
+            context.record(vec![StateChange::End(entry.id)], Vec::new()).await?;
+            if is_unknown { Err(Outcome::Again) } else { Ok(None) }
+        }
+    }
+}
+
+/// The tree has the content of this new object under another path: copied there. `None`: fetch it.
+pub(super) async fn copy_in_tree(
+    context: &Context,
+    task: &Task,
+    remote: &Generation,
+) -> Result<Option<Fetched>, Outcome> {
+    if task.ancestor.is_some() || remote.size == 0 || !context.shared.is_hydrated() {
+        return Ok(None);
+    }
+    let Some((source, known)) = context.ports.state.ancestor_of_object(&remote.etag, remote.size).await? else {
+        return Ok(None);
+    };
+    let head = head_patiently(context, &context.config.prefix.key(task.path())).await?.ok_or(Outcome::Again)?;
+    if head.generation.etag != remote.etag || head.generation.size != remote.size {
+        return Err(Outcome::Again);
+    }
+    let new = NewFile::of(context, task, &head);
+    let operation = new.operation;
+    let tmp = tmp_path(operation);
+    let tmp_there = tmp.clone();
+    let copied = context
+        .local(move |tree| -> Result<Option<Digests>, TreeError> {
+            let copied = copy(tree, source.as_str(), known.fingerprint, &new, &tmp_there);
+            if !matches!(copied, Ok(Some(_))) {
+                tree.unlink(&tmp_there).ok();
+            }
+            copied
+        })
+        .await?;
+    let Ok(Some(digests)) = copied else { return Ok(None) };
+    if same_as_generation(&digests, &head.generation, Some(&head.facts)) == Identity::Same {
+        return Ok(Some(Fetched { operation, tmp, digests, head, is_copy: true }));
+    }
+    context.local(move |tree| tree.unlink(&tmp)).await?.ok();
+    Ok(None)
+}
+
+/// `None`: the file is not what it was, or changes while it is copied.
+fn copy(
+    tree: &dyn LocalTree,
+    source: &str,
+    known: Fingerprint,
+    new: &NewFile,
+    tmp: &str,
+) -> Result<Option<Digests>, TreeError> {
+    let file = tree.open(source)?;
+    if !file.stat()?.fingerprint.same_but_ctime(&known) {
+        return Ok(None);
+    }
+    let target = new.create(tree)?;
+    file.copy_to(&*target)?;
+    new.finishing.apply(&*target)?;
+    let read = read_digests(tree, tmp, Wanted { md5: true, ..Wanted::default() })?;
+    Ok(read.map(|(_, digests)| digests))
+}

@@ -1,0 +1,93 @@
+//! What only got another name crosses no line: the bucket copies its object, and whoever else has the content copies the file.
+
+use std::fs;
+
+use gosync_tests::agent::{Agent, with_mirror};
+use gosync_tests::pair::{MIRROR, Pair, Tree, contents, write};
+use gosync_tests::process::Folder;
+use gosync_tests::proxy::Kind;
+use gosync_tests::wait;
+
+const FILES: usize = 300;
+
+/// A pair and another folder of the same prefix, kept by the same agent; both in step.
+async fn two_folders() -> (Pair, Folder, Agent) {
+    let mut pair = Pair::new().await;
+    let other = Folder::new("other");
+    pair.config = with_mirror(pair.config.take(), "other", other.path(), "/docs");
+    pair.fill(FILES, 3);
+    let agent = pair.start().await;
+    both_hold(&pair, &other, &pair.local()).await;
+    for mirror in [MIRROR, "other"] {
+        agent.in_step(mirror).await;
+    }
+    (pair, other, agent)
+}
+
+async fn both_hold(pair: &Pair, other: &Folder, expected: &Tree) {
+    wait::until("both folders and the bucket hold the same", async || {
+        let (here, there, bucket) = (pair.local(), contents(other.path()), pair.remote().await);
+        let differ = |tree: &Tree| expected.iter().filter(|(path, content)| tree.get(*path) != Some(content)).count();
+        wait::hold(
+            [&here, &there, &bucket].iter().all(|tree| *tree == expected),
+            format!("{} here, {} there, {} in the bucket differ", differ(&here), differ(&there), differ(&bucket)),
+        )
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_renamed_folder_sends_and_fetches_no_content() {
+    let (pair, other, _agent) = two_folders().await;
+    let mut expected = Tree::new();
+    for (path, content) in pair.local() {
+        expected.insert(path.replacen("d0/", "renamed/deep/", 1), content);
+    }
+    pair.proxy.forget();
+    fs::create_dir(pair.root.join("renamed")).unwrap();
+    fs::rename(pair.root.join("d0"), pair.root.join("renamed/deep")).unwrap();
+    both_hold(&pair, &other, &expected).await;
+    assert_eq!(pair.requests(|kind| matches!(kind, Kind::Put | Kind::Get)).len(), 0, "{:?}", pair.transfers());
+    assert_eq!(pair.requests(|kind| kind == Kind::Copy).len(), FILES / 3);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_renamed_file_that_is_edited_at_once_is_sent() {
+    let (pair, other, _agent) = two_folders().await;
+    let mut expected = pair.local();
+    expected.remove("d1/f0001").unwrap();
+    expected.insert("new name".into(), "new content".into());
+    fs::rename(pair.root.join("d1/f0001"), pair.root.join("new name")).unwrap();
+    write(&pair.root.join("new name"), "new content");
+    both_hold(&pair, &other, &expected).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_copy_of_an_object_by_somebody_else_is_copied_here() {
+    let (pair, other, agent) = two_folders().await;
+    let mut expected = pair.local();
+    expected.insert("copied".into(), expected["d2/f0002"].clone());
+    pair.proxy.forget();
+    pair.bucket.put("docs/copied", expected["copied"].clone()).await;
+    both_hold(&pair, &other, &expected).await;
+    assert_eq!(pair.requests(|kind| kind == Kind::Get).len(), 0);
+    drop(agent);
+}
+
+/// Names that change places, and names that only change their case, are renames like any other.
+#[tokio::test(flavor = "multi_thread")]
+async fn names_that_change_places_or_case_end_where_they_were_put() {
+    let (pair, other, _agent) = two_folders().await;
+    let mut expected = pair.local();
+    let (one, two) = (expected.remove("d0/f0000").unwrap(), expected.remove("d0/f0003").unwrap());
+    expected.insert("d0/f0000".into(), two);
+    expected.insert("d0/f0003".into(), one);
+    let third = expected.remove("d0/f0006").unwrap();
+    expected.insert("d0/F0006".into(), third);
+    let folder = pair.root.join("d0");
+    fs::rename(folder.join("f0000"), folder.join("kept")).unwrap();
+    fs::rename(folder.join("f0003"), folder.join("f0000")).unwrap();
+    fs::rename(folder.join("kept"), folder.join("f0003")).unwrap();
+    fs::rename(folder.join("f0006"), folder.join("F0006")).unwrap();
+    both_hold(&pair, &other, &expected).await;
+}
