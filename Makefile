@@ -11,11 +11,12 @@ RUN := $(CARGO) --locked
 help: ## this list
 	@sed -n 's/^\([a-z]*\):.*## /make \1\t/p' $(MAKEFILE_LIST) | expand -t 14
 
+# Most tests wait for real servers most of the time: two for each core.
 test: tools ## all tests, against real servers too (cold: under 30 minutes on two cores)
 	@tests/left-out
 	$(RUN) build -p gosync
 	$(RUN) test --workspace --doc
-	$(RUN) test --workspace --lib --bins --tests --no-fail-fast
+	RUST_TEST_THREADS=$$((2 * $$(nproc))) $(RUN) test --workspace --lib --bins --tests --no-fail-fast
 
 tools: ## build MinIO, versitygw and rclone into a cache, once
 	@command -v $(CARGO) >/dev/null || { echo "Rust is missing: install it with rustup (https://rustup.rs) and run this again." >&2; exit 1; }

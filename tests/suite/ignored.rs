@@ -1,6 +1,7 @@
 //! What is not to leave the machine.
 
 use std::fs;
+use std::io::Write as _;
 
 use gosync_tests::pair::{MIRROR, Pair, tree, write};
 use gosync_tests::wait;
@@ -98,6 +99,44 @@ async fn a_file_that_an_ignore_file_just_written_speaks_of_never_leaves() {
     for number in (0..10).filter(|number| *number != 5) {
         assert_eq!(fs::read(pair.root.join(format!("sub{number}/secret{number}"))).unwrap(), b"stays here");
     }
+}
+
+/// An editor empties the file or moves it away before it writes it anew. The rules of before hold until it is done.
+#[tokio::test(flavor = "multi_thread")]
+async fn rules_hold_while_their_file_is_being_saved_and_end_when_it_is_gone() {
+    let pair = Pair::new().await;
+    let rules = pair.root.join(".gosyncignore");
+    write(&rules, "secret\n");
+    write(&pair.root.join("secret"), "stays here");
+    let agent = pair.start().await;
+    let notice = async |round: &str| {
+        // Looked at, not only left where it was.
+        write(&pair.root.join("secret"), round);
+        write(&pair.root.join(round), "goes up");
+        pair.goes_up(round).await;
+        agent.in_step(MIRROR).await;
+        assert_eq!(pair.bucket.head("docs/secret").await, None, "{round}");
+    };
+
+    let mut open = fs::File::create(&rules).unwrap();
+    write(&pair.root.join("secret"), "while it is emptied");
+    write(&pair.root.join("emptied"), "goes up");
+    pair.goes_up("emptied").await;
+    assert_eq!(pair.bucket.head("docs/secret").await, None);
+    open.write_all(b"secret\nother\n").unwrap();
+    drop(open);
+    notice("saved").await;
+
+    fs::rename(&rules, pair.root.join("backup")).unwrap();
+    write(&pair.root.join("secret"), "while it is away");
+    write(&pair.root.join("away"), "goes up");
+    pair.goes_up("away").await;
+    assert_eq!(pair.bucket.head("docs/secret").await, None);
+    write(&rules, "secret\n");
+    notice("back").await;
+
+    fs::remove_file(&rules).unwrap();
+    pair.goes_up("secret").await;
 }
 
 /// While nobody ran, too: what changed meanwhile is known from hints before the first walk has read the rules.

@@ -152,7 +152,7 @@ fn log_target(config: &AgentConfig) -> Result<LogTarget, StartError> {
         age_days_max: rotation.max_age,
         compress: rotation.compress,
     });
-    file.map(LogTarget::File).map_err(|error| {
+    file.map(|file| LogTarget::File(Box::new(file))).map_err(|error| {
         let hint = "name a file that the agent's user may write, or leave the key empty: then the log goes to stdout";
         let place = config.places.near("log.file").cloned();
         StartError::Config(Problems(vec![Wrong::new(chain(&error), hint).at(place, "log.file")]))

@@ -24,8 +24,17 @@ pub struct IgnoredBy {
 #[derive(Clone, Default)]
 pub struct IgnoreRules {
     config: Option<Gitignore>,
-    /// By folder (`""` is the root), with the ignore file that they were read from.
-    folders: HashMap<String, (Fingerprint, Gitignore)>,
+    /// By folder (`""` is the root).
+    folders: HashMap<String, FolderRules>,
+}
+
+#[derive(Clone)]
+struct FolderRules {
+    /// The ignore file that they were read from.
+    file: Fingerprint,
+    rules: Gitignore,
+    /// It was gone when it was last looked for.
+    is_missing: bool,
 }
 
 impl IgnoreRules {
@@ -35,23 +44,23 @@ impl IgnoreRules {
         Self { config: parse("", lines.iter().map(String::as_str)), folders: HashMap::new() }
     }
 
-    /// The ignore file that the folder's rules were read from.
-    #[must_use]
-    pub fn fingerprint(&self, folder: &str) -> Option<Fingerprint> {
-        self.folders.get(folder).map(|(fingerprint, _)| *fingerprint)
+    /// Notes how `folder`'s ignore file stands now; gives the one that its rules were read from.
+    pub fn seen(&mut self, folder: &str, found: Option<Fingerprint>) -> Option<Fingerprint> {
+        let known = self.folders.get_mut(folder)?;
+        known.is_missing = found.is_none();
+        Some(known.file)
     }
 
-    /// The rules of `folder`'s ignore file; `None`: it has none.
-    pub fn set_folder(&mut self, folder: &str, file: Option<Fingerprint>, text: &str) {
-        match file {
-            Some(file) => {
-                let rules = parse(folder, text.lines()).unwrap_or_else(Gitignore::empty);
-                self.folders.insert(folder.to_owned(), (file, rules));
-            }
-            None => {
-                self.folders.remove(folder);
-            }
-        }
+    /// The rules of `folder`'s ignore file.
+    pub fn set_folder(&mut self, folder: &str, file: Fingerprint, text: &str) {
+        let rules = parse(folder, text.lines()).unwrap_or_else(Gitignore::empty);
+        self.folders.insert(folder.to_owned(), FolderRules { file, rules, is_missing: false });
+    }
+
+    /// The ignore file is not only being saved: if it is missing, its rules end. True if they did.
+    pub fn believe_missing(&mut self, folder: &str) -> bool {
+        let is_missing = self.folders.get(folder).is_some_and(|known| known.is_missing);
+        is_missing && self.folders.remove(folder).is_some()
     }
 
     #[must_use]
@@ -88,8 +97,8 @@ impl IgnoreRules {
         let mut folder = path;
         while !folder.is_empty() {
             folder = folder.rfind('/').map_or("", |cut| &folder[..cut]);
-            if let Some((folder, (_, rules))) = self.folders.get_key_value(folder) {
-                match rules.matched(path, is_folder) {
+            if let Some((folder, known)) = self.folders.get_key_value(folder) {
+                match known.rules.matched(path, is_folder) {
                     Match::Ignore(glob) => return Some((Some(folder), glob)),
                     Match::Whitelist(_) => return None,
                     Match::None => {}
@@ -136,21 +145,25 @@ mod tests {
     fn a_file_deeper_down_has_the_last_word() {
         let mut rules = IgnoreRules::new(&["*.log".into()]);
         let file = Fingerprint { size: 1, mtime_ns: 1, ctime_ns: 1, inode: 1, mode: 0o100_644 };
-        rules.set_folder("a", Some(file), "!x.log\n/only-here\n");
-        assert_eq!(rules.fingerprint("a"), Some(file));
+        rules.set_folder("a", file, "!x.log\n/only-here\n");
+        assert_eq!(rules.seen("a", Some(file)), Some(file));
         assert!(!ignored(&rules, "a/x.log"));
         assert!(ignored(&rules, "b/x.log"));
         assert!(ignored(&rules, "a/only-here"));
         assert!(!ignored(&rules, "a/b/only-here"));
-        rules.set_folder("a", None, "");
+        assert!(!rules.believe_missing("a"), "it is there");
+        assert_eq!(rules.seen("a", None), Some(file));
+        assert!(ignored(&rules, "a/only-here"), "it may be in the middle of being saved");
+        assert!(rules.believe_missing("a"));
         assert!(ignored(&rules, "a/x.log"));
+        assert!(!ignored(&rules, "a/only-here"));
     }
 
     #[test]
     fn the_rule_that_ignores_a_path_is_named_with_its_file() {
         let mut rules = IgnoreRules::new(&["*.log".into()]);
         let file = Fingerprint { size: 1, mtime_ns: 1, ctime_ns: 1, inode: 1, mode: 0o100_644 };
-        rules.set_folder("a", Some(file), "!x.log\nbuild/\n");
+        rules.set_folder("a", file, "!x.log\nbuild/\n");
         let by = |pattern: &str, file: Option<&str>, path: &str| {
             Some(IgnoredBy { pattern: pattern.into(), file: file.map(str::to_owned), path: path.into() })
         };

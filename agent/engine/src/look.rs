@@ -146,14 +146,12 @@ async fn look_batch(context: &Context, mut batch: Vec<Candidate>) -> Vec<Looked>
 pub fn renew_rules<'a>(tree: &dyn LocalTree, shared: &Shared, paths: impl Iterator<Item = &'a RelPath>) {
     let mut folders = BTreeSet::new();
     for path in paths {
+        folders.insert(String::new());
         for folder in path.ancestors() {
             if !folders.insert(String::from(folder)) {
                 break;
             }
         }
-    }
-    if !folders.is_empty() {
-        folders.insert(String::new());
     }
     for folder in folders {
         let _ = load_rules(tree, shared, &folder);

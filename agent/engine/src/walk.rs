@@ -11,7 +11,7 @@ use gosync_plan::{Fingerprint, RelPath};
 use crate::context::Shared;
 use crate::context::lock;
 use crate::ignored::IGNORE_FILE;
-use crate::ports::local::Kind;
+use crate::ports::local::{Kind, Lease};
 use crate::ports::{LocalTree, TreeError, TreeErrorKind};
 
 /// Largest ignore file that is read, bytes.
@@ -169,7 +169,8 @@ fn look_at(tree: &dyn LocalTree, path: String) -> Option<Item> {
     }
 }
 
-/// Reads the rules of a folder, unless its ignore file is the one that was read last.
+/// Reads the rules of a folder, unless its ignore file is the one that was read last. While it is being written, or gone as
+/// in the middle of an editor's save, the rules of before go on.
 pub fn load_rules(tree: &dyn LocalTree, shared: &Shared, folder: &str) -> Result<(), TreeError> {
     let path = if folder.is_empty() { IGNORE_FILE.to_owned() } else { format!("{folder}/{IGNORE_FILE}") };
     let _one_at_a_time = lock(&shared.loading_rules);
@@ -179,20 +180,28 @@ pub fn load_rules(tree: &dyn LocalTree, shared: &Shared, folder: &str) -> Result
         Err(error) if matches!(error.kind, TreeErrorKind::NotFound | TreeErrorKind::NotAFolder) => None,
         Err(error) => return Err(error),
     };
-    if lock(&shared.ignore).fingerprint(folder) == found {
-        return Ok(());
+    let known = lock(&shared.ignore).seen(folder, found);
+    if let Some(found) = found
+        && known != Some(found)
+        && let Some(text) = read_rules(tree, &path, known.is_some())?
+    {
+        lock(&shared.ignore).set_folder(folder, found, &text);
     }
-    let text = if found.is_some() { read_rules(tree, &path)? } else { String::new() };
-    lock(&shared.ignore).set_folder(folder, found, &text);
     Ok(())
 }
 
-fn read_rules(tree: &dyn LocalTree, path: &str) -> Result<String, TreeError> {
+/// `None`: it is gone, or being written while other rules are `known`.
+fn read_rules(tree: &dyn LocalTree, path: &str, known: bool) -> Result<Option<String>, TreeError> {
     let file = match tree.open(path) {
         Ok(file) => file,
-        Err(error) if error.is_not_found() => return Ok(String::new()),
+        Err(error) if error.is_not_found() => return Ok(None),
         Err(error) => return Err(error),
     };
+    let lease = file.lease();
+    file.release_lease();
+    if known && lease == Lease::Busy {
+        return Ok(None);
+    }
     let size = file.stat()?.fingerprint.size.min(IGNORE_FILE_BYTES_MAX);
     let mut bytes = vec![0; usize::try_from(size).unwrap_or(0)];
     let mut filled = 0;
@@ -203,5 +212,5 @@ fn read_rules(tree: &dyn LocalTree, path: &str) -> Result<String, TreeError> {
         }
     }
     bytes.truncate(filled);
-    Ok(String::from_utf8_lossy(&bytes).into_owned())
+    Ok(Some(String::from_utf8_lossy(&bytes).into_owned()))
 }

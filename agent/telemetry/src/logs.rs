@@ -30,7 +30,7 @@ pub enum LogTarget {
     Stdout,
     /// Where stdout is a screen of its own.
     Stderr,
-    File(LogFile),
+    File(Box<LogFile>),
 }
 
 pub struct LogOptions {
@@ -62,7 +62,7 @@ pub fn start(options: LogOptions) -> Result<LogLevel, TryInitError> {
     let writer = match options.to {
         LogTarget::Stdout => BoxMakeWriter::new(io::stdout),
         LogTarget::Stderr => BoxMakeWriter::new(io::stderr),
-        LogTarget::File(file) => BoxMakeWriter::new(Mutex::new(file)),
+        LogTarget::File(file) => BoxMakeWriter::new(Mutex::new(*file)),
     };
     // Colours belong to a screen; a log is read by programs too.
     let layer = tracing_subscriber::fmt::layer().with_writer(writer).with_ansi(false);

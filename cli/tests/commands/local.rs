@@ -42,7 +42,7 @@ fn a_command_of_a_later_release_says_so_whatever_follows_it() {
         let ran = run(gosync(home.path()).args(args).args(["--format", "json"]));
         assert_eq!((ran.code, error_of(&ran)["code"].as_str().unwrap()), (2, "not-yet"));
     }
-    assert!(!run(gosync(home.path()).args(["sync", "--help"])).stdout.contains("wait "));
+    assert!(!run(gosync(home.path()).args(["sync", "--help"])).stdout.contains("\n  wait "));
 }
 
 #[test]

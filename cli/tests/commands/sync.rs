@@ -1,9 +1,10 @@
 //! `gosync sync`: what is asked of the agent, and how its answers are shown.
 
 use gosync_api::messages::{
-    Acknowledged, Answered, Conflict, Conflicts, ErrorCode, ErrorNow, Flushed, Line, List, ListEntry, MirrorMade,
-    MirrorState, OddKey, PathReason, Progress, Provisioned, Receipt, ReceiptPending, Restored, RestoredPath, State,
-    Trash, TrashEntry, TrashSource, Verb, route, Entry, Explained, Explanation, MirrorPlan, PlanStep, PlanTotal, Plans, WaitsFor,
+    Acknowledged, Answered, Conflict, Conflicts, Entry, ErrorCode, ErrorNow, Explained, Explanation, Flushed, Line,
+    List, ListEntry, MirrorMade, MirrorPlan, MirrorState, OddKey, PathReason, PlanStep, PlanTotal, Plans, Progress,
+    Provisioned, Receipt, ReceiptPending, Restored, RestoredPath, State, Trash, TrashEntry, TrashSource, Verb,
+    WaitsFor, route,
 };
 use gosync_api::words::{HaltReason, PathState, Status};
 use jiff::{SignedDuration, Timestamp};
@@ -213,7 +214,11 @@ fn the_dry_run_of_a_mirror_shows_the_plan_of_its_first_run() {
     let agent = StandIn::new().with(route::MIRROR, &made);
     let ran = agent.run(&["sync", "mirror", "docs", "/docs", "--dry-run"]);
     assert_eq!((ran.code, &asked(&agent).body["dry_run"]), (0, &json!(true)), "{}", ran.stderr);
-    assert!(ran.stdout.starts_with("docs: /home/you/docs would be kept in step with s3://bucket/docs\n"), "{}", ran.stdout);
+    assert!(
+        ran.stdout.starts_with("docs: /home/you/docs would be kept in step with s3://bucket/docs\n"),
+        "{}",
+        ran.stdout
+    );
     assert!(ran.stdout.contains("in all: upload 4 (4.00 KiB)"), "{}", ran.stdout);
 }
 
@@ -224,9 +229,9 @@ fn a_plan_is_shown_in_its_order_with_what_would_wait() {
     assert_eq!(asked(&agent).body, json!({"name": "docs", "all": false}));
     insta::assert_snapshot!(ran.stdout, @r"
     docs  /home/you/docs, s3://bucket/docs
-    ACTION         SIZE      PATH      WHY
-    upload         2.00 KiB  a\n.txt   the rule
-    delete-object  -         b.txt     the rule (waits for too-many-deletes)
+    ACTION         SIZE      PATH     WHY
+    upload         2.00 KiB  a\n.txt  the rule
+    delete-object  -         b.txt    the rule (waits for too-many-deletes)
     and 3 more: see --all
     in all: upload 4 (4.00 KiB)
     left alone: 1 path
@@ -254,13 +259,13 @@ fn a_path_is_sent_as_it_is_written_and_as_it_lies_here() {
     let ran = agent.run(&["sync", "explain", "notes/../notes/today.txt", "--mirror", "docs"]);
     insta::assert_snapshot!(ran.stdout, @r"
     notes/to\u{1b}day.txt  pending
-      because     changed here
-      waits for   the mirror to be resumed
-      mirror      docs, active, waiting, two-way
-      here        /home/you/docs/notes/today.txt
-                  edited file, 3 B
-      bucket      s3://bucket/docs/notes/today.txt
-                  deleted
+      because      changed here
+      waits for    the mirror to be resumed
+      mirror       docs, active, waiting, two-way
+      here         /home/you/docs/notes/today.txt
+                   edited file, 3 B
+      bucket       s3://bucket/docs/notes/today.txt
+                   deleted
       in step with never was
     ");
     let line = asked(&agent).line;
@@ -423,11 +428,15 @@ fn answers_to_a_halt_tell_what_comes_of_them() {
     1 can't be had back:
       a.txt: no version is kept
     ");
-    assert_eq!(asked(&agent).body, json!({"halt": "h1", "answer": null}));
+    // What is named may be a halt, or a path as it is named from here.
+    assert_eq!(asked(&agent).body, json!({"halt": "h1", "path": agent.home().join("h1"), "answer": null}));
     agent.run(&["sync", "approve", "h2", "--answer", "keep-both"]);
     assert_eq!(
         asked(&agent),
-        Asked { line: "POST /sync/approve".into(), body: json!({"halt": "h2", "answer": "keep-both"}) }
+        Asked {
+            line: "POST /sync/approve".into(),
+            body: json!({"halt": "h2", "path": agent.home().join("h2"), "answer": "keep-both"})
+        }
     );
     assert_eq!(agent.run(&["sync", "approve", "h2", "--answer", "maybe"]).code, 2);
 }

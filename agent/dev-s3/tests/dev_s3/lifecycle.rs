@@ -5,6 +5,7 @@ use std::process::{Child, Command, Stdio};
 
 use aws_sdk_s3::primitives::ByteStream;
 use gosync_dev_s3::{DevS3, Kind, Operation, Options};
+use sqlx::{ConnectOptions as _, Connection as _};
 
 use crate::fixture::{BUCKET, blob_files, client, noise, options, start, status};
 
@@ -194,4 +195,55 @@ async fn a_kill_leaves_whole_objects_only() {
         let head = client.head_object().bucket(BUCKET).key(&key).send().await;
         assert!(head.as_ref().map_err(status).is_ok(), "{key} was acknowledged");
     }
+}
+
+/// Peak of the memory that the process has held, MiB.
+fn peak_mib(child: &Child) -> u64 {
+    let status = std::fs::read_to_string(format!("/proc/{}/status", child.id())).unwrap();
+    let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
+    peak.trim().trim_end_matches(" kB").parse::<u64>().unwrap() / 1024
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_million_keys_are_listed_in_bounded_memory() {
+    const KEYS: i64 = 1_000_000;
+    let dir = tempfile::tempdir().unwrap();
+    drop(Process::start(dir.path()));
+    // Written past the server: a million requests would show nothing more.
+    let options = sqlx::sqlite::SqliteConnectOptions::new().filename(dir.path().join("index.db"));
+    let mut index = options.connect().await.unwrap();
+    sqlx::query(
+        "WITH RECURSIVE numbers (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM numbers WHERE n < $1)
+         INSERT INTO versions (bucket, key, name, latest, marker, size, etag, modified_ms, details)
+         SELECT (SELECT id FROM buckets), CAST(printf('folder-%03d/%07d', n % 1000, n) AS BLOB), 'null', 1, 0, 0,
+                'd41d8cd98f00b204e9800998ecf8427e', 1700000000000, '{}' FROM numbers",
+    )
+    .bind(KEYS)
+    .execute(&mut index)
+    .await
+    .unwrap();
+    index.close().await.unwrap();
+
+    let process = Process::start(dir.path());
+    let client = client(&process.url, "gosync", "gosync-secret", "us-east-1");
+    let mut pages = client.list_objects_v2().bucket(BUCKET).into_paginator().send();
+    let (mut keys, mut last) = (0, String::new());
+    let mut peak_at_first = 0;
+    while let Some(page) = pages.next().await {
+        for object in page.unwrap().contents() {
+            let key = object.key().unwrap();
+            assert!(*key > *last, "{key} comes after {last}");
+            key.clone_into(&mut last);
+            keys += 1;
+        }
+        if keys == 20_000 {
+            peak_at_first = peak_mib(&process.child);
+        }
+    }
+    assert_eq!(keys, KEYS);
+    let folders = client.list_objects_v2().bucket(BUCKET).delimiter("/").send().await.unwrap();
+    assert_eq!(folders.common_prefixes().len(), 1_000);
+    // A hundred bytes a key would be a hundred more.
+    let grown = peak_mib(&process.child) - peak_at_first;
+    assert!(grown < 32, "{peak_at_first} MiB after 20 pages, {grown} more after all");
 }

@@ -4,7 +4,7 @@
 //! Work is never a stored queue: a path that fails, changes or is interrupted is simply looked at again, and after a kill
 //! the first sweep finds all that is left to do.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use gosync_plan::decide::{Action, ExpectLocal, ExpectRemote};
 use gosync_plan::{ConflictPolicy, Direction, HaltReason, Nonce, RelPath};
@@ -132,7 +132,7 @@ pub struct Core {
     /// Who wins where a first run finds different contents, as a person answered; for the coming full sweep.
     pub(super) merge_answer: Option<ConflictPolicy>,
     /// Looks and operations that failed in a row, of paths that are not through yet.
-    pub(super) failing: HashMap<RelPath, Failing>,
+    pub(super) failing: BTreeMap<RelPath, Failing>,
     pub(super) busy: BTreeMap<RelPath, Busy>,
     pub(super) problems: BTreeMap<String, String>,
     /// Paths that somebody else wrote to in the bucket of a mirror that only sends, and the sweep that told so last.
@@ -226,7 +226,7 @@ impl Core {
             merges: Vec::new(),
             common: 0,
             merge_answer: None,
-            failing: HashMap::new(),
+            failing: BTreeMap::new(),
             busy: BTreeMap::new(),
             problems: BTreeMap::new(),
             diverged: BTreeMap::new(),

@@ -7,10 +7,12 @@ use gosync_plan::decide::{Action, Diverged, Problem};
 use gosync_plan::settle::{Difference, PlannedOperation, settle};
 
 use super::core::{Core, Failing, InHand, PROBLEM_RETRY_MS, is_merge, is_overwrite};
-use super::dirty::Dirty;
+use super::dirty::{Dirty, below};
 use super::effect::Effect;
 use super::moves::Trace;
+use crate::context::lock;
 use crate::handle::Hint;
+use crate::ignored::IGNORE_FILE;
 use crate::look::Looked;
 use crate::ports::observer::Event as Told;
 use crate::ports::state::StateChange;
@@ -59,7 +61,11 @@ impl Core {
             }
         };
         match RelPath::new(name.as_str()) {
-            Ok(path) => self.mark(path, dirty),
+            Ok(path) => {
+                // A folder's mode may be all that failed the paths in it.
+                self.look_again_below(&path);
+                self.mark(path, dirty);
+            }
             Err(_) if name.is_empty() => self.want_sweep(Scope::Full),
             // A name of ours, or one that no key can spell: the scan reports those.
             Err(_) => {}
@@ -79,6 +85,16 @@ impl Core {
 
     pub(super) fn pick_up(&mut self, path: RelPath, since_ms: u64) {
         self.in_hand.insert(path, InHand { since_ms, again: None });
+    }
+
+    /// What failed below this folder, and would be looked at again only after a while, is looked at now.
+    pub(super) fn look_again_below(&mut self, folder: &RelPath) {
+        let now = self.now();
+        let lasting = below(&self.failing, folder).filter(|(_, failing)| failing.is_lasting);
+        let paths: Vec<RelPath> = lasting.map(|(path, _)| path.clone()).collect();
+        for path in paths {
+            self.mark(path, Dirty::at(now));
+        }
     }
 
     /// Nobody has the path in hand any more; what was hinted meanwhile comes due.
@@ -118,9 +134,11 @@ impl Core {
                     self.moves.stands(&path);
                     self.deletes.release(&path, self.now());
                     self.calm(&path);
+                    self.rules_may_end(&path);
                     self.let_go(&path);
                 }
                 Looked::Ignored(path, known) => {
+                    self.rules_may_end(&path);
                     if known {
                         self.effects.push(Effect::Apply(vec![StateChange::DropAncestor(path.clone())]));
                         self.totals_stale = true;
@@ -138,6 +156,14 @@ impl Core {
             }
         }
         self.plan(differences, by_sweep);
+    }
+
+    /// Where nothing is left to be done at an ignore file that is gone, it is gone for good.
+    pub(super) fn rules_may_end(&mut self, path: &RelPath) {
+        let folder = path.parent().map(String::from).unwrap_or_default();
+        if path.file_name() == IGNORE_FILE && lock(&self.context.shared.ignore).believe_missing(&folder) {
+            self.want_sweep(Scope::Full);
+        }
     }
 
     /// The path has no problem (any more).

@@ -205,6 +205,7 @@ impl Core {
                     self.mark(path.clone(), Dirty { rehash: true, ..Dirty::at(now + RACY_MS.unsigned_abs()) });
                 }
                 if path.file_name() == IGNORE_FILE {
+                    self.rules_may_end(&path);
                     self.want_sweep(Scope::Full);
                 }
                 self.let_go(&path);

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use gosync_plan::guard::{remote_emptied, root_emptied};
-use gosync_plan::{Direction, GuardVerdict, HaltReason};
+use gosync_plan::{Direction, GuardVerdict, HaltReason, RelPath};
 
 use super::core::{Core, RACY_MS};
 use super::dirty::Dirty;
@@ -114,7 +114,13 @@ impl Core {
         }
         if scope == Scope::Full {
             self.swept_problems = swept.problems;
-            self.unreadable = swept.unreadable;
+            for folder in std::mem::replace(&mut self.unreadable, swept.unreadable) {
+                if !self.unreadable.contains(&folder)
+                    && let Ok(folder) = RelPath::new(folder.trim_end_matches('/'))
+                {
+                    self.look_again_below(&folder);
+                }
+            }
             self.next_scan_ms = now + self.scan_interval(interval);
             self.conflict_copies = swept.conflict_copies;
             self.swept_once = true;
