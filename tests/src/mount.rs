@@ -23,6 +23,23 @@ impl Mount {
         Self(at.to_owned())
     }
 
+    /// An ext4 file system of so many bytes in a file, made where it is not there yet.
+    pub fn image(image: &Path, at: &Path, bytes: u64) -> Self {
+        if !image.exists() {
+            fs::File::create(image).unwrap().set_len(bytes).unwrap();
+            run(Command::new("mkfs.ext4").args(["-q", "-F", "-b", "4096"]).arg(image));
+        }
+        fs::create_dir_all(at).unwrap();
+        run(Command::new("mount").args(["-o", "loop"]).arg(image).arg(at));
+        Self(at.to_owned())
+    }
+
+    /// At once and for good: everything is on the disk then.
+    pub fn unmount(self) {
+        run(Command::new("umount").arg(&self.0));
+        std::mem::forget(self);
+    }
+
     /// A folder seen at another place: what is in it survives being unmounted there.
     pub fn bind(from: &Path, at: &Path) -> Self {
         run(Command::new("mount").arg("--bind").arg(from).arg(at));

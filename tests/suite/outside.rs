@@ -119,24 +119,13 @@ metadata:
 cache:
   enabled: true
 s3: {endpoint: \"http://127.0.0.1:1\", bucket: files}
-sync:
-  symlinks: preserve
-  directory_markers: true
-  scrub: 7d
 agent:
   otlp: {endpoint: \"http://127.0.0.1:1\"}
 syncs:
   - {name: ours, local_path: ~/c, s3_path: /c}
 ";
     write(&home.path().join("config.yaml"), yaml);
-    let refused = [
-        (4, "metadata.type"),
-        (6, "cache.enabled"),
-        (9, "sync.symlinks"),
-        (10, "sync.directory_markers"),
-        (11, "sync.scrub"),
-        (13, "agent.otlp.endpoint"),
-    ];
+    let refused = [(4, "metadata.type"), (6, "cache.enabled"), (9, "agent.otlp.endpoint")];
     let valid = gosync(home.path(), &["config", "validate", "--config", "config.yaml"]).output().unwrap();
     assert_eq!(valid.status.code(), Some(0), "{}", errors(&valid));
     let agent = gosync(home.path(), &["agent", "--config", "config.yaml"]).output().unwrap();

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use gosync_api::config::{self, Bytes, FileMode, SyncSettings};
+use gosync_api::config::{self, Bytes, Every, FileMode, Symlinks, SyncSettings};
 use gosync_api::words;
 use gosync_engine::{Limits, MirrorConfig};
 use gosync_plan::decide::ModePolicy;
@@ -39,6 +39,8 @@ pub fn engine_config(mirror: &config::MirrorConfig, endpoint: &str, device: &str
             min: mirror.sync.max_deletes.min,
         },
         limits: limits(&mirror.sync),
+        keep_folders: mirror.sync.directory_markers,
+        keep_links: mirror.sync.symlinks == Symlinks::Preserve,
     }
 }
 
@@ -67,6 +69,10 @@ fn limits(sync: &SyncSettings) -> Limits {
         min_free_bytes: sync.min_free.bytes.0,
         stale_upload_ms: milliseconds(sync.stale_upload_age),
         drain_ms: milliseconds(sync.drain),
+        scrub_ms: match sync.scrub {
+            Every::Off => None,
+            Every::Each(period) => Some(milliseconds(period)),
+        },
         ..Limits::default()
     }
 }

@@ -25,7 +25,7 @@ use crate::limits::engine_config;
 use crate::neighbours::Remote;
 use crate::parts::{self, Parts};
 use crate::ports::{Blocking, RandomIds, Teller, utc_ms};
-use crate::root::{Known, VolumeNote, late_lock, open_root};
+use crate::root::{Keeps, Known, VolumeNote, late_lock, open_root};
 use crate::stores::StoreTrouble;
 use crate::tell::trouble::Outside;
 use crate::watcher::{WatchStanding, Watcher};
@@ -218,6 +218,7 @@ impl Mirror {
 
     async fn open(&self) -> Result<Opened, Why> {
         let root = self.config.local_path.clone();
+        let keeps = Keeps::of(&self.config.sync);
         let state_path = self.parts.state_path(self.name());
         let note = (self.config.state == StatePlace::Volume).then(|| self.volume_note());
         let opened = blocking(move || {
@@ -226,7 +227,7 @@ impl Mirror {
                 Some(note) if note.is_there()? => Known::ByNote(note),
                 None | Some(_) => Known::No,
             };
-            let opened = open_root(&root, known)?;
+            let opened = open_root(&root, keeps, known)?;
             note.map_or(Ok(()), |note| note.keep())?;
             Ok(opened)
         });

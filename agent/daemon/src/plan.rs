@@ -23,6 +23,7 @@ use crate::chain::chain;
 use crate::limits::engine_config;
 use crate::one_mirror::Mirror;
 use crate::ports::{Blocking, RandomIds, Teller};
+use crate::root::Keeps;
 use crate::tell::trouble;
 use crate::words;
 
@@ -108,8 +109,9 @@ pub async fn first_run(agent: &Agent, settings: &MirrorConfig) -> Result<MirrorP
     let parts = &agent.parts;
     let unavailable = |why: String| ErrorBody::new(ErrorCode::Unavailable, why, "mend that, then ask again");
     let root = settings.local_path.clone();
+    let keeps = Keeps::of(&settings.sync);
     let opened = tokio::task::spawn_blocking(move || match DiskTree::open(&root) {
-        Ok(tree) => Ok(Arc::new(tree) as Arc<dyn LocalTree>),
+        Ok(tree) => Ok(Arc::new(keeps.on(tree)) as Arc<dyn LocalTree>),
         Err(error) if error.is_not_found() => Ok(Arc::new(AbsentTree) as Arc<dyn LocalTree>),
         Err(error) => Err(chain(&error)),
     });
@@ -260,6 +262,10 @@ impl LocalTree for AbsentTree {
 
     fn link(&self, from: &str, _: &str) -> Result<(), TreeError> {
         absent("link", from)
+    }
+
+    fn make_link(&self, path: &str) -> Result<(), TreeError> {
+        absent("make link", path)
     }
 
     fn set_mode(&self, path: &str, _: u32) -> Result<(), TreeError> {

@@ -8,6 +8,7 @@ use std::io::{self, Write as _};
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 
+use gosync_api::config::{Symlinks, SyncSettings};
 use gosync_api::words::HaltReason;
 use gosync_engine::ports::{LocalTree as _, TreeError, TreeErrorKind};
 use gosync_fs::{DiskTree, Lock, LockError};
@@ -76,8 +77,25 @@ impl VolumeNote {
     }
 }
 
+/// What beside regular files a mirror keeps.
+#[derive(Clone, Copy)]
+pub struct Keeps {
+    links: bool,
+    folders: bool,
+}
+
+impl Keeps {
+    pub fn of(sync: &SyncSettings) -> Self {
+        Self { links: sync.symlinks == Symlinks::Preserve, folders: sync.directory_markers }
+    }
+
+    pub fn on(self, tree: DiskTree) -> DiskTree {
+        tree.keeping_links(self.links).keeping_folders(self.folders)
+    }
+}
+
 /// Opens and locks the root; makes it where it is not known.
-pub fn open_root(root: &Path, known: Known<'_>) -> Result<(DiskTree, Option<Lock>), Why> {
+pub fn open_root(root: &Path, keeps: Keeps, known: Known<'_>) -> Result<(DiskTree, Option<Lock>), Why> {
     let tree = match (DiskTree::open(root), known) {
         (Ok(tree), _) => tree,
         (Err(error), Known::ByNote(note)) if error.is_not_found() => return Err(note.missing("nothing is there")),
@@ -96,6 +114,7 @@ pub fn open_root(root: &Path, known: Known<'_>) -> Result<(DiskTree, Option<Lock
         }
         (Err(error), _) => return Err(tree_trouble(error)),
     };
+    let tree = keeps.on(tree);
     if tree.opened_root().network {
         let message = format!(
             "SharedVolumeNeedsPostgres: {} lies on a network file system, which other hosts may write to; \

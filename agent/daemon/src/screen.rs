@@ -73,6 +73,9 @@ fn line(event: &Event) -> Option<(Tone, String)> {
             (Tone::Warning, format!("■ halted, {}: {message}", words::halt_reason(*reason)))
         }
         Event::HaltEnded { reason } => (Tone::Good, format!("▶ no longer halted, {}", words::halt_reason(*reason))),
+        Event::Rotten { path } => {
+            (Tone::Warning, format!("! {path}  its content has changed, though nobody seems to have written to it"))
+        }
         Event::Problem { path, message } => (Tone::Warning, format!("! {path}  {message}")),
         Event::Trouble { class, message } => (Tone::Warning, format!("! {}: {message}", words::error_class(class))),
         Event::TroubleEnded { class } => (Tone::Good, format!("▶ {}: mended", words::error_class(class))),

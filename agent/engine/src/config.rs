@@ -4,6 +4,10 @@ use gosync_plan::{DeleteLimits, Policy, Prefix};
 
 #[derive(Clone, Debug)]
 pub struct MirrorConfig {
+    /// Symbolic links are synced as links; else they are left alone.
+    pub keep_links: bool,
+    /// Folders are kept by markers, empty ones too.
+    pub keep_folders: bool,
     pub name: String,
     /// The name of this machine or pod that people read; in conflict names.
     pub device: String,
@@ -63,6 +67,8 @@ pub struct Limits {
     pub drain_ms: u64,
     /// Probe results hold this long.
     pub probe_ms: u64,
+    /// Every file is read again that often; `None`: never.
+    pub scrub_ms: Option<u64>,
 }
 
 impl Default for Limits {
@@ -97,6 +103,7 @@ impl Default for Limits {
             stale_upload_ms: 24 * HOUR,
             drain_ms: 30 * SECOND,
             probe_ms: 24 * HOUR,
+            scrub_ms: None,
         }
     }
 }

@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use async_lock::Semaphore;
 use gosync_plan::conflict::ConflictTag;
+use gosync_plan::names::NameProblem;
 use gosync_plan::{Ancestor, RelPath};
 
 use crate::config::MirrorConfig;
@@ -40,6 +41,8 @@ pub struct Shared {
     pub small: Semaphore,
     /// Parts and ranges of large files at once, all files together.
     pub parts: Semaphore,
+    /// A walk tells the folders, too.
+    pub keep_folders: bool,
     pub ignore: Mutex<IgnoreRules>,
     /// Held while a folder's rules are read, so that an older look never undoes a newer one.
     pub loading_rules: Mutex<()>,
@@ -115,6 +118,7 @@ impl Context {
             durable: Durable::default(),
             small: Semaphore::new(limits.small_operations_max),
             parts: Semaphore::new(limits.large_operations_max * 2),
+            keep_folders: config.keep_folders,
             ignore: Mutex::new(IgnoreRules::new(&config.ignore)),
             loading_rules: Mutex::new(()),
             identity: Mutex::new(Identity::default()),
@@ -148,6 +152,13 @@ impl Context {
     #[must_use]
     pub fn is_ignored(&self, path: &RelPath) -> bool {
         lock(&self.shared.ignore).is_ignored(path, false)
+    }
+
+    /// The path of a listed key below the prefix; a marker's where folders are kept.
+    #[must_use]
+    pub fn listed_path(&self, key: &str) -> Option<Result<RelPath, NameProblem>> {
+        let prefix = &self.config.prefix;
+        if self.config.keep_folders { prefix.path_or_marker(key) } else { prefix.path(key) }
     }
 
     /// The tag of conflict copies made now.

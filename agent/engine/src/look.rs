@@ -17,6 +17,7 @@ use crate::context::{Context, Killed, Shared};
 use crate::digest::{Digester, Wanted};
 use crate::planted::{self, Planted};
 use crate::ports::local::Kind;
+use crate::ports::observer::Event as Told;
 use crate::ports::state::StateError;
 use crate::ports::store::GetRequest;
 use crate::ports::{LocalTree, StoreError, StoreErrorKind, TreeError, TreeErrorKind};
@@ -45,13 +46,23 @@ pub struct Candidate {
     pub rehash: bool,
     /// A person wants the folder to win here, in a mirror that only sends.
     pub approved: bool,
+    /// Read the file to find what its disk has lost.
+    pub scrub: bool,
 }
 
 impl Candidate {
     /// A path of which nothing is known but that it should be looked at.
     #[must_use]
     pub fn hinted(path: RelPath) -> Self {
-        Self { path, local: None, remote: RemoteEntry::Presumed, head: false, rehash: false, approved: false }
+        Self {
+            path,
+            local: None,
+            remote: RemoteEntry::Presumed,
+            head: false,
+            rehash: false,
+            approved: false,
+            scrub: false,
+        }
     }
 }
 
@@ -178,17 +189,31 @@ fn fail_all(paths: Vec<RelPath>, failure: Failure) -> Vec<Looked> {
 }
 
 async fn look_closely(context: &Context, candidate: Candidate, mut ancestor: Option<Ancestor>) -> Looked {
-    let Candidate { path, local, mut remote, head, rehash, approved } = candidate;
+    let Candidate { path, local, mut remote, mut head, rehash, approved, scrub } = candidate;
     if context.shared.is_reserved(&path) {
         // Whoever reserved it has it looked at when it is done.
         return Looked::InStep(path);
     }
-    if context.is_ignored(&path) {
+    // Of a time when folders were kept.
+    let is_left = path.is_marker() && !context.config.keep_folders;
+    if is_left || context.is_ignored(&path) {
         return Looked::Ignored(path, ancestor.is_some());
     }
     let mut local = local.unwrap_or(LocalEntry::Absent);
     if let Err(problem) = context.config.prefix.key_checked(&path) {
         return differs(path, ancestor, local, remote, Outcome::Report(Problem::Name { why: problem }));
+    }
+    if scrub && let Some(known) = &ancestor {
+        match is_rotten(context, &path, known, &mut local).await {
+            // Nobody has edited it: what the disk made of it never replaces a content on the other side.
+            Ok(true) => {
+                context.ports.observer.observe(&Told::Rotten { path: path.clone() });
+                ancestor = None;
+                head = true;
+            }
+            Ok(false) => {}
+            Err(failure) => return Looked::Failed(path, failure),
+        }
     }
     if head && let Err(failure) = need(context, &path, &mut local, &mut remote, Need::Head).await {
         return Looked::Failed(path, failure);
@@ -220,6 +245,26 @@ async fn look_closely(context: &Context, candidate: Candidate, mut ancestor: Opt
     }
     let message = "the store's answers leave open what the object holds".to_owned();
     differs(path, ancestor, local, remote, Outcome::Report(Problem::RemoteLook { message }))
+}
+
+/// The content is another one than was in step, though nothing says that somebody has written to the file.
+async fn is_rotten(
+    context: &Context,
+    path: &RelPath,
+    known: &Ancestor,
+    local: &mut LocalEntry,
+) -> Result<bool, Failure> {
+    let stands = |local: &LocalEntry| match local {
+        LocalEntry::File(file) => file.fingerprint.same_but_ctime(&known.fingerprint),
+        _ => false,
+    };
+    let Some(content) = known.content.filter(|_| !known.open && stands(local)) else { return Ok(false) };
+    let mut nothing_remote = RemoteEntry::Presumed;
+    need(context, path, local, &mut nothing_remote, Need::HASH).await?;
+    Ok(match &*local {
+        LocalEntry::File(LocalFile { digests: Some(digests), .. }) => stands(local) && digests.blake3 != content,
+        _ => false,
+    })
 }
 
 fn differs(

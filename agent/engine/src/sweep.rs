@@ -367,7 +367,7 @@ impl Merge {
             self.walk.head = None;
         }
         while let Some(listed) = self.listing.peek().await? {
-            let odd = match context.config.prefix.path(&listed.key) {
+            let odd = match context.listed_path(&listed.key) {
                 Some(Ok(_)) => break,
                 Some(Err(problem)) => (!is_silent(context, listed, problem)).then_some(problem),
                 None => None,
@@ -380,7 +380,7 @@ impl Merge {
         }
 
         let listed_path = match self.listing.peek().await? {
-            Some(listed) => context.config.prefix.path(&listed.key).and_then(Result::ok),
+            Some(listed) => context.listed_path(&listed.key).and_then(Result::ok),
             None => None,
         };
         let local_path = match self.walk.peek().await? {

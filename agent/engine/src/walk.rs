@@ -72,7 +72,10 @@ impl Walk {
                 }
                 None => {
                     let path = format!("{}{}", level.folder, name.text);
-                    items.extend(look_at(tree, path));
+                    match RelPath::new(path.clone()) {
+                        Ok(path) => items.extend(look_at(tree, path)),
+                        Err(problem) => items.push(Item::Odd(path, problem)),
+                    }
                 }
             }
         }
@@ -91,6 +94,11 @@ impl Walk {
                 ));
             }
             Ok(stat) if stat.kind == Kind::Folder => {
+                if shared.keep_folders
+                    && let Ok(path) = RelPath::new(folder.as_str())
+                {
+                    items.extend(look_at(tree, path.marker()));
+                }
                 if let Err(error) = self.enter(tree, shared, format!("{folder}/"), items)
                     && !error.is_not_found()
                 {
@@ -149,11 +157,7 @@ impl Walk {
     }
 }
 
-fn look_at(tree: &dyn LocalTree, path: String) -> Option<Item> {
-    let path = match RelPath::new(path.clone()) {
-        Ok(path) => path,
-        Err(problem) => return Some(Item::Odd(path, problem)),
-    };
+fn look_at(tree: &dyn LocalTree, path: RelPath) -> Option<Item> {
     match tree.stat(path.as_str()) {
         Ok(stat) => match stat.kind {
             Kind::File => Some(Item::File(path, stat.fingerprint)),

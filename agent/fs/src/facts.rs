@@ -84,6 +84,14 @@ pub(crate) fn stat_of(found: &Statx, tree_mount: u64) -> Stat {
     }
 }
 
+/// What a link that is kept as one looks like: a file.
+pub(crate) fn link_as_file(mut stat: Stat) -> Stat {
+    if stat.kind == Kind::Special(Special::Symlink) {
+        stat.kind = Kind::File;
+    }
+    stat
+}
+
 /// Saturates in the years 1677 and 2262: such a time is still equal to itself.
 fn nanoseconds(time: StatxTimestamp) -> i64 {
     time.tv_sec.saturating_mul(1_000_000_000).saturating_add(time.tv_nsec.into())

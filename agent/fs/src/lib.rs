@@ -15,7 +15,9 @@ mod error;
 mod facts;
 mod file;
 mod lease;
+mod link;
 mod lock;
+mod marker;
 mod survey;
 #[cfg(test)]
 mod tests;

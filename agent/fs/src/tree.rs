@@ -10,17 +10,21 @@ use gosync_engine::ports::local::Kind;
 use gosync_engine::ports::{FolderEntry, LocalTree, RootFacts, Space, Stat, TreeError, TreeErrorKind, TreeFile};
 use gosync_plan::facts::Special;
 use rustix::fs::{
-    AtFlags, CWD, FileType, Mode, OFlags, RawDir, RenameFlags, fstatvfs, fsync, linkat, mkdirat, openat, renameat,
-    renameat_with, syncfs, unlinkat,
+    AtFlags, CWD, FileType, Mode, OFlags, RawDir, RenameFlags, Timespec, Timestamps, UTIME_OMIT, fstatvfs, fsync,
+    linkat, mkdirat, openat, renameat, renameat_with, symlinkat, syncfs, unlinkat, utimensat,
 };
 use rustix::io::{Errno, retry_on_intr};
 
 use crate::beneath::{Beneath, Parent};
 use crate::error::Refused;
 use crate::file::{DiskFile, permissions};
+use crate::link::DiskLink;
 use crate::lock::{self, Lock, LockError};
-use crate::{attributes, facts};
+use crate::marker::{self, Marker};
+use crate::{attributes, copy, facts};
 
+/// bytes; PATH_MAX, the NUL included
+const LINK_BYTES_MAX: usize = 4_096;
 /// bytes; some thousand names a call
 const FOLDER_BUFFER_BYTES: usize = 64 * 1024;
 
@@ -29,6 +33,8 @@ pub struct DiskTree {
     configured: PathBuf,
     opened: RootFacts,
     beneath: Beneath,
+    keeps_links: bool,
+    keeps_folders: bool,
 }
 
 impl DiskTree {
@@ -41,7 +47,38 @@ impl DiskTree {
     pub(crate) fn open_with(root: PathBuf, beneath: fn(OwnedFd, u64) -> Beneath) -> Result<Self, TreeError> {
         let fd = open_root(&root)?;
         let opened = facts_of(&root, &fd)?;
-        Ok(Self { configured: root, opened, beneath: beneath(fd, opened.mount) })
+        Ok(Self {
+            configured: root,
+            opened,
+            beneath: beneath(fd, opened.mount),
+            keeps_links: false,
+            keeps_folders: false,
+        })
+    }
+
+    /// The same tree with symbolic links as files, whose content is where they point to.
+    #[must_use]
+    pub fn keeping_links(self, keeps_links: bool) -> Self {
+        Self { keeps_links, ..self }
+    }
+
+    /// The same tree with a file without content in each folder, whose path is the folder's and a `/`.
+    #[must_use]
+    pub fn keeping_folders(self, keeps_folders: bool) -> Self {
+        Self { keeps_folders, ..self }
+    }
+
+    fn folder_of<'p>(&self, path: &'p str) -> Option<&'p str> {
+        path.strip_suffix('/').filter(|_| self.keeps_folders)
+    }
+
+    /// The folder that the marker stands for is there.
+    fn look_at_marker(&self, folder: &str) -> Result<Stat, Refused> {
+        let stat = self.look(folder)?;
+        match stat.kind {
+            Kind::Folder => Ok(marker::stat(&stat)),
+            _ => Err(Errno::NOTDIR.into()),
+        }
     }
 
     /// A file of this tree, as [`LocalTree::open`] gives it.
@@ -70,6 +107,53 @@ impl DiskTree {
             Kind::Folder => Err(Refused::as_kind(TreeErrorKind::IsAFolder, Errno::ISDIR)),
             Kind::Special(_) => Err(Refused::new(TreeErrorKind::Unsupported)),
         }
+    }
+
+    /// `None`: no link, or links are not kept here.
+    fn opened_link(&self, path: &str) -> Result<Option<DiskLink>, Refused> {
+        if !self.keeps_links || path.is_empty() {
+            return Ok(None);
+        }
+        let (folder, name) = self.beneath.parent(path)?;
+        let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let fd = openat(folder, name, flags, Mode::empty())?;
+        let is_link = facts::stat_of(&facts::look(fd.as_fd())?, self.beneath.mount()).fingerprint.is_link();
+        Ok(if is_link { Some(DiskLink::new(fd, path, self.beneath.mount())?) } else { None })
+    }
+
+    /// Puts a link in the place of the file that names its target.
+    fn made_link(&self, path: &str) -> Result<(), Refused> {
+        let file = self.opened_file(path)?;
+        let found = facts::look(file.as_fd())?;
+        let size = usize::try_from(found.stx_size).unwrap_or(usize::MAX);
+        if size == 0 || size >= LINK_BYTES_MAX {
+            return Err(Refused::new(TreeErrorKind::Unsupported));
+        }
+        let mut target = vec![0; size];
+        copy::by_hand(file.as_fd(), 0, found.stx_size, |bytes, offset| {
+            let offset = usize::try_from(offset).unwrap_or(usize::MAX);
+            target[offset..offset + bytes.len()].copy_from_slice(bytes);
+            Ok::<(), Errno>(())
+        })?;
+        let (folder, name) = self.beneath.parent(path)?;
+        let link = format!("{name}.link");
+        match symlinkat(&*target, &folder, &*link) {
+            Ok(()) => {}
+            // A NUL in it.
+            Err(errno @ Errno::INVAL) => return Err(Refused::as_kind(TreeErrorKind::Unsupported, errno)),
+            Err(errno) => return Err(errno.into()),
+        }
+        let mtime = found.stx_mtime;
+        let times = Timestamps {
+            last_access: Timespec { tv_sec: 0, tv_nsec: UTIME_OMIT },
+            last_modification: Timespec { tv_sec: mtime.tv_sec, tv_nsec: mtime.tv_nsec.into() },
+        };
+        let placed = utimensat(&folder, &*link, &times, AtFlags::SYMLINK_NOFOLLOW)
+            .and_then(|()| renameat(&folder, &*link, &folder, name));
+        placed.map_err(|errno| {
+            let _ = unlinkat(&folder, &*link, AtFlags::empty());
+            errno.into()
+        })
     }
 
     fn created_file(&self, path: &str, mode: u32) -> Result<DiskFile, Refused> {
@@ -101,13 +185,17 @@ impl DiskTree {
     }
 
     fn look(&self, path: &str) -> Result<Stat, Refused> {
+        if let Some(folder) = self.folder_of(path) {
+            return self.look_at_marker(folder);
+        }
         let found = if path.is_empty() {
             facts::look(self.beneath.root())?
         } else {
             let (folder, name) = self.beneath.parent(path)?;
             facts::look_at(folder.as_fd(), name)?
         };
-        Ok(facts::stat_of(&found, self.beneath.mount()))
+        let stat = facts::stat_of(&found, self.beneath.mount());
+        Ok(if self.keeps_links { facts::link_as_file(stat) } else { stat })
     }
 
     /// Calls `work` with both folders and both names.
@@ -166,7 +254,18 @@ impl LocalTree for DiskTree {
     }
 
     fn open(&self, path: &str) -> Result<Box<dyn TreeFile>, TreeError> {
-        Ok(Box::new(self.open_file(path)?))
+        if let Some(folder) = self.folder_of(path) {
+            let stat = self.look_at_marker(folder).map_err(|refused| refused.at("open", path))?;
+            return Ok(Box::new(Marker::new(stat, path)));
+        }
+        let refused = match self.opened_file(path) {
+            Ok(file) => return Ok(Box::new(file)),
+            Err(refused) => refused,
+        };
+        match self.opened_link(path) {
+            Ok(Some(link)) => Ok(Box::new(link)),
+            _ => Err(refused.at("open", path)),
+        }
     }
 
     fn create(&self, path: &str, mode: u32) -> Result<Box<dyn TreeFile>, TreeError> {
@@ -231,6 +330,10 @@ impl LocalTree for DiskTree {
         .map_err(|refused| refused.at("link", to))
     }
 
+    fn make_link(&self, path: &str) -> Result<(), TreeError> {
+        self.made_link(path).map_err(|refused| refused.at("make link", path))
+    }
+
     fn set_mode(&self, path: &str, mode: u32) -> Result<(), TreeError> {
         self.beneath
             .node(path)
@@ -239,6 +342,9 @@ impl LocalTree for DiskTree {
     }
 
     fn copy_attributes(&self, from: &str, to: &str) -> Result<(), TreeError> {
+        if self.keeps_links && [from, to].iter().any(|path| self.look(path).is_ok_and(|it| it.fingerprint.is_link())) {
+            return Ok(());
+        }
         let node = |path: &str| self.beneath.node(path).map_err(|refused| refused.at("copy attributes", path));
         attributes::carry(node(from)?.as_fd(), node(to)?.as_fd());
         Ok(())

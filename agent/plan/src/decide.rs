@@ -289,7 +289,10 @@ fn content_edited(ancestor: &Ancestor, file: &LocalFile, remote: &RemoteEntry) -
     if file.fingerprint == ancestor.fingerprint && !ancestor.open {
         return Ok(hashes_differ == Some(true));
     }
-    if file.fingerprint.size != ancestor.fingerprint.size {
+    // A link with the same text as the file that it replaces is another content all the same.
+    if file.fingerprint.size != ancestor.fingerprint.size
+        || file.fingerprint.is_link() != ancestor.fingerprint.is_link()
+    {
         return Ok(true);
     }
     match hashes_differ {
@@ -347,6 +350,9 @@ fn rewritten_object(
 /// Whether an object of another generation holds the ancestor's content all the same: written again, or only its
 /// metadata changed. "No" may be wrong (another ETag is no proof of another content), "yes" may not.
 fn holds_ancestor(ancestor: &Ancestor, object: &RemoteObject) -> Result<bool, Need> {
+    if object.facts.as_ref().is_some_and(|facts| facts.is_link != ancestor.fingerprint.is_link()) {
+        return Ok(false);
+    }
     if let (Some(before), Some(now)) = (ancestor.content, object.content) {
         return Ok(before == now);
     }

@@ -72,6 +72,10 @@ pub(crate) fn unhex<const N: usize>(text: &str) -> Option<[u8; N]> {
     Some(bytes)
 }
 
+/// The bits of `st_mode` that tell the kind of a file.
+const FILE_TYPE: u32 = 0o170_000;
+const LINK: u32 = 0o120_000;
+
 /// The local change key (R1).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Fingerprint {
@@ -87,6 +91,12 @@ pub struct Fingerprint {
 }
 
 impl Fingerprint {
+    /// A symbolic link, of a mirror that keeps them: its content is where it points to.
+    #[must_use]
+    pub fn is_link(&self) -> bool {
+        self.mode & FILE_TYPE == LINK
+    }
+
     /// Nothing that a change of content must move has moved (a change of owner or mode moves ctime alone).
     #[must_use]
     pub fn same_but_ctime(&self, other: &Self) -> bool {
@@ -209,6 +219,8 @@ pub struct ObjectFacts {
     pub mtime_ns: Option<i64>,
     /// `x-amz-meta-mode`: permission bits only.
     pub mode: Option<u32>,
+    /// `x-amz-meta-mode` tells a symbolic link.
+    pub is_link: bool,
     /// Full-object CRC64NVME as the store computed it.
     pub crc64nvme: Option<u64>,
     /// Size of the first part of a multipart object, bytes.

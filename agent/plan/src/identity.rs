@@ -32,6 +32,12 @@ pub fn same(file: &LocalFile, object: &RemoteObject) -> Identity {
     if file.fingerprint.size != object.generation.size {
         return Identity::Differs;
     }
+    match &object.facts {
+        Some(facts) if facts.is_link != file.fingerprint.is_link() => return Identity::Differs,
+        // A listing doesn't tell what kind of file an object stands for.
+        None if file.fingerprint.is_link() => return Identity::Unknown(Need::Head),
+        _ => {}
+    }
     match (object.content, &file.digests) {
         (Some(content), Some(digests)) => Identity::of(digests.blake3 == content),
         (Some(_), None) => Identity::Unknown(Need::HASH),

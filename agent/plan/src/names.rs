@@ -18,7 +18,8 @@ pub const COMPONENT_BYTES_MAX: usize = 255;
 /// Longest key that S3 takes, in bytes.
 pub const KEY_BYTES_MAX: usize = 1024;
 
-/// A path below the root: components joined by `/`, none of them empty, `.` or `..`, no NUL, never our own folder.
+/// A path below the root: components joined by `/`, none of them empty, `.` or `..`, no NUL, never our own folder. One that
+/// ends in `/` stands for a folder itself, in mirrors that keep folders.
 ///
 /// The order is the order of bytes, which is the order in which S3 lists keys.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -84,6 +85,27 @@ impl RelPath {
         Ok(Self(path.into_boxed_str()))
     }
 
+    /// The same, or the marker of such a path: one `/` behind it.
+    pub fn with_markers(path: impl Into<String>) -> Result<Self, NameProblem> {
+        let path: String = path.into();
+        match path.strip_suffix('/') {
+            Some(folder) => Ok(Self::new(folder)?.marker()),
+            None => Self::new(path),
+        }
+    }
+
+    /// What stands for this folder itself: in the order of keys it comes right before what is in the folder.
+    #[must_use]
+    pub fn marker(&self) -> Self {
+        Self(format!("{}/", self.0).into_boxed_str())
+    }
+
+    /// Whether this stands for the folder above it.
+    #[must_use]
+    pub fn is_marker(&self) -> bool {
+        self.0.ends_with('/')
+    }
+
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
@@ -146,7 +168,7 @@ impl fmt::Debug for RelPath {
 impl TryFrom<String> for RelPath {
     type Error = NameProblem;
     fn try_from(path: String) -> Result<Self, NameProblem> {
-        Self::new(path)
+        Self::with_markers(path)
     }
 }
 
@@ -195,6 +217,12 @@ impl Prefix {
         key.strip_prefix(&self.0).map(RelPath::new)
     }
 
+    /// The same, or the marker of a folder below it.
+    #[must_use]
+    pub fn path_or_marker(&self, key: &str) -> Option<Result<RelPath, NameProblem>> {
+        key.strip_prefix(&self.0).map(RelPath::with_markers)
+    }
+
     /// Where the capability probe works; never synced.
     #[must_use]
     pub fn own_folder(&self) -> String {
@@ -239,6 +267,19 @@ mod tests {
     }
 
     #[test]
+    fn a_marker_stands_in_its_folder_and_before_all_else_in_it() {
+        let folder = RelPath::new("a/b").unwrap();
+        let marker = folder.marker();
+        assert_eq!((marker.as_str(), marker.parent(), marker.is_below(&folder)), ("a/b/", Some(folder), true));
+        assert!(marker < RelPath::new("a/b/\u{1}").unwrap() && marker > RelPath::new("a/b").unwrap());
+        assert_eq!(RelPath::with_markers("a/b/"), Ok(marker.clone()));
+        assert_eq!(RelPath::try_from("a/b/".to_owned()), Ok(marker));
+        for path in ["/", "a//", "../", ".gosync/", "a/./"] {
+            assert!(RelPath::with_markers(path).is_err(), "{path}");
+        }
+    }
+
+    #[test]
     fn a_prefix_never_takes_in_a_neighbour() {
         let data = Prefix::new("/data");
         assert_eq!(data, Prefix::new("data/"));
@@ -246,6 +287,7 @@ mod tests {
         assert_eq!(data.path("data/x").unwrap().unwrap().as_str(), "x");
         assert_eq!(Prefix::new("/").path("x").unwrap().unwrap().as_str(), "x");
         assert_eq!(data.path("data/"), Some(Err(NameProblem::EmptyComponent)));
+        assert_eq!(data.path_or_marker("data/"), Some(Err(NameProblem::EmptyComponent)));
     }
 
     #[test]

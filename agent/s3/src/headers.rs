@@ -19,6 +19,7 @@ const OPEN: &str = "gosync-open";
 const NANOSECONDS: u64 = 1_000_000_000;
 const FILE_TYPE: u32 = 0o170_000;
 const REGULAR: u32 = 0o100_000;
+const LINK: u32 = 0o120_000;
 
 pub(crate) fn metadata(headers: &ObjectHeaders) -> HashMap<String, String> {
     let mut metadata = HashMap::with_capacity(5);
@@ -69,6 +70,13 @@ fn mode(text: &str) -> Option<u32> {
     let regular = |mode: u32| (mode & !0o7777 == REGULAR).then_some(mode & 0o7777);
     let bare = |mode: u32| (mode & FILE_TYPE == 0 && mode <= 0o7777).then_some(mode);
     octal.and_then(regular).or_else(|| text.parse().ok().and_then(regular)).or_else(|| octal.and_then(bare))
+}
+
+/// The mode of a symbolic link, octal as we write it or decimal as s3fs does. No decimal one of either kind is an octal one
+/// of the other.
+fn is_link(text: &str) -> bool {
+    let link = |mode: u32| mode & !0o7777 == LINK;
+    u32::from_str_radix(text.trim(), 8).is_ok_and(link) || text.trim().parse().is_ok_and(link)
 }
 
 /// Whole seconds, so that a listing, a HEAD and a GET say the same.
@@ -165,6 +173,7 @@ impl Reply<'_> {
             open: meta(OPEN).is_some(),
             mtime_ns: meta(MTIME).and_then(mtime_ns),
             mode: meta(MODE).and_then(mode),
+            is_link: meta(MODE).is_some_and(is_link),
             crc64nvme: self.crc64nvme.and_then(crc64),
             part_bytes: None,
             etag_opaque: keyed || self.sse_customer.is_some() || !looks_like_md5(&etag),

@@ -312,6 +312,7 @@ impl Object {
                 open: self.headers.open,
                 mtime_ns: self.headers.mtime_ns,
                 mode: self.headers.mode.map(|mode| mode & 0o7777),
+                is_link: false,
                 crc64nvme: crc64nvme.then(|| checksum(CrcAlgorithm::Crc64Nvme, &self.body)),
                 part_bytes: self.part_bytes,
                 etag_opaque: opaque_etags,

@@ -180,6 +180,8 @@ impl Profile {
             bucket: "bucket".into(),
             prefix: Prefix::new(self.prefix),
             ignore: Vec::new(),
+            keep_links: false,
+            keep_folders: false,
             policy: Policy { conflicts: self.conflicts, ..Policy::default() },
             deletes,
             limits: Limits {

@@ -221,6 +221,10 @@ impl LocalTree for SimTree {
         })
     }
 
+    fn make_link(&self, path: &str) -> Result<(), TreeError> {
+        Err(TreeError::new(TreeErrorKind::Unsupported, "make link", path))
+    }
+
     fn set_mode(&self, path: &str, mode: u32) -> Result<(), TreeError> {
         self.0.call("set mode", path, Call::Effect, |world| {
             world.stats.effects.local += u64::from(is_synced(path));

@@ -1,11 +1,10 @@
 //! Keys that parse and validate but that the agent does not act on yet. It refuses them instead of passing over them in
 //! silence.
 
-use super::agent::{AgentConfig, Cache, Metadata, SyncSettings};
-use super::choice::{MetadataKind, Symlinks};
+use super::agent::{AgentConfig, Cache, Metadata};
+use super::choice::MetadataKind;
 use super::problem::{Problem, Wrong};
 use super::section::join_path;
-use super::units::Every;
 
 /// Everything in the config that this release does not do yet, with its place.
 pub fn not_yet(config: &AgentConfig) -> Vec<Problem> {
@@ -15,7 +14,6 @@ pub fn not_yet(config: &AgentConfig) -> Vec<Problem> {
     }
     found.metadata(&config.metadata, "metadata");
     found.cache(&config.cache, "cache");
-    found.sync(&config.sync, "sync");
     for (index, mirror) in config.syncs.iter().enumerate() {
         let path = format!("syncs[{index}]");
         // What a mirror inherits has been said already.
@@ -24,9 +22,6 @@ pub fn not_yet(config: &AgentConfig) -> Vec<Problem> {
         }
         if mirror.cache != config.cache {
             found.cache(&mirror.cache, &format!("{path}.cache"));
-        }
-        if mirror.sync != config.sync {
-            found.sync(&mirror.sync, &path);
         }
     }
     found.problems
@@ -52,24 +47,6 @@ impl Found<'_> {
     fn cache(&mut self, cache: &Cache, section: &str) {
         if cache.enabled {
             self.add(&join_path(section, "enabled"), "caching in Redis", "use `enabled: false`");
-        }
-    }
-
-    fn sync(&mut self, sync: &SyncSettings, section: &str) {
-        // A key that is set in an entry to what holds anyway is said once, where it comes from.
-        let new = |key: &str| section == "sync" || self.config.places.exact(&join_path(section, key)).is_some();
-        let mut add = Vec::new();
-        if sync.symlinks == Symlinks::Preserve && new("symlinks") {
-            add.push(("symlinks", "keeping symbolic links", "use `symlinks: skip`"));
-        }
-        if sync.directory_markers && new("directory_markers") {
-            add.push(("directory_markers", "directory markers", "use `directory_markers: false`"));
-        }
-        if sync.scrub != Every::Off && new("scrub") {
-            add.push(("scrub", "scrubbing", "use `scrub: off`"));
-        }
-        for (key, what, hint) in add {
-            self.add(&join_path(section, key), what, hint);
         }
     }
 }

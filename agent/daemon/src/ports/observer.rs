@@ -69,7 +69,7 @@ impl Teller {
             Event::Hydrated { milliseconds } => metrics.hydrated(Duration::from_millis(*milliseconds)),
             Event::Recorded { .. } | Event::Halted { .. } | Event::HaltEnded { .. } => {}
             Event::Problem { .. } | Event::TroubleEnded { .. } | Event::LinksParted { .. } => {}
-            Event::CopiedInBucket { .. } | Event::CopiedInTree { .. } => {}
+            Event::CopiedInBucket { .. } | Event::CopiedInTree { .. } | Event::Rotten { .. } => {}
         }
     }
 
@@ -92,6 +92,9 @@ impl Teller {
             Event::CopiedInTree { path } => tracing::debug!(mirror, %path, "copied from another file"),
             Event::LinksParted { path, other_names } => {
                 tracing::warn!(mirror, %path, other_names, "replaced; its other hard links keep the old content");
+            }
+            Event::Rotten { path } => {
+                tracing::warn!(mirror, %path, "its content has changed without a trace: nobody seems to have written to it");
             }
             Event::Problem { path, message } => tracing::warn!(mirror, %path, message, "left alone for now"),
             Event::Trouble { class, message } => {

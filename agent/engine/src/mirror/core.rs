@@ -14,6 +14,7 @@ use super::deletes::Deletes;
 use super::dirty::{Dirty, DirtySet};
 use super::effect::{Effect, Event};
 use super::moves::Moves;
+use super::scrub::Scrub;
 use crate::context::Context;
 use crate::handle::{FlushReceipt, Message, Totals};
 use crate::look::{BATCH_PATHS, Candidate, describe};
@@ -190,6 +191,7 @@ pub struct Core {
     /// A person said so. What may still be written to waits until it is at rest.
     pub(super) young_trash_may_go: bool,
     pub(super) conflict_copies: u64,
+    pub(super) scrub: Scrub,
     pub(super) totals: Totals,
 }
 
@@ -268,6 +270,7 @@ impl Core {
             lacked_room_ms: 0,
             young_trash_may_go: false,
             conflict_copies: 0,
+            scrub: Scrub::default(),
             totals: Totals::default(),
         }
     }
@@ -373,6 +376,7 @@ impl Core {
                 Ok(()) => self.check_root(),
                 Err(failure) => self.trouble(&failure),
             },
+            Event::ScrubPage(page) => self.scrub_page(page),
             Event::Explained { found, reply } => self.explained(found, reply),
             Event::Restored(path) => {
                 let now = self.now();
@@ -423,6 +427,9 @@ impl Core {
         if self.is_idle() {
             if self.totals_stale {
                 self.count_files();
+            }
+            if !self.paused && self.hydrated {
+                self.scrub_on();
             }
             if self.swept_once && self.failed_sweeps == 0 {
                 if self.pending().0 == 0 && std::mem::take(&mut self.seen_in_step) {
@@ -603,6 +610,7 @@ impl Core {
             Some(sweep_ms).filter(|_| working && self.sweeping.is_none()),
             self.outage.as_ref().map(|outage| outage.retry_ms).filter(|due| working && *due > now),
             Some(self.next_eviction_ms).filter(|_| working),
+            self.scrub_due_ms().filter(|due| working && self.hydrated && *due > now),
         ]
         .into_iter()
         .flatten()

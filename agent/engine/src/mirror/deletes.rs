@@ -164,6 +164,13 @@ impl Deletes {
         below(&self.held, path).any(|(_, held)| is_object(held))
     }
 
+    /// Whether something else below `folder` is still to be deleted.
+    #[must_use]
+    pub fn holds_below(&self, folder: &RelPath, but: &RelPath) -> bool {
+        below(&self.held, folder).any(|(path, _)| path != but)
+            || self.going.iter().any(|path| path != but && path.is_below(folder))
+    }
+
     /// It was let go, and is done or won't be.
     pub fn ended(&mut self, path: &RelPath) {
         self.going.remove(path);

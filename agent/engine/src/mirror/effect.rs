@@ -9,6 +9,7 @@ use gosync_plan::{Nonce, RelPath};
 
 use super::core::Core;
 use super::deletes::{Executed, NOTE_WINDOW, Window};
+use super::scrub::{NOTE_SCRUB, SCRUB_PAGE_FILES};
 use super::{explain, plan};
 use crate::context::Context;
 use crate::explain::{Explanation, Standing, gather};
@@ -44,6 +45,8 @@ pub enum Effect {
     AbortUpload(UploadRow),
     Apply(Vec<StateChange>),
     Totals,
+    /// The next files to be read for the scrub, after this path.
+    ScrubPage(Option<RelPath>),
     EvictTrash(Eviction),
     BringBack(Vec<Executed>),
     /// Writes the marker that the state knows; or forgets the known root, so that what stands there is a first run.
@@ -115,6 +118,7 @@ pub enum Event {
     },
     Applied(Result<(), StateError>),
     Totals(Result<AncestorTotals, StateError>),
+    ScrubPage(Result<Vec<RelPath>, StateError>),
     Evicted(Result<Evicted, TreeError>),
     BroughtBack {
         paths: Vec<RelPath>,
@@ -154,6 +158,7 @@ pub struct Restarted {
     pub executed: Vec<Executed>,
     pub paused: bool,
     pub hydrated: bool,
+    pub scrub: Option<String>,
 }
 
 pub fn sweep(context: Context, scope: Scope, out: mpsc::Sender<Found>) -> BoxFuture<'static, Event> {
@@ -186,6 +191,10 @@ pub fn run(context: Context, effect: Effect) -> BoxFuture<'static, Event> {
             Effect::AbortUpload(row) => Event::Aborted { result: abort_stale(&context, row.clone()).await, row },
             Effect::Apply(changes) => Event::Applied(context.record(changes, Vec::new()).await),
             Effect::Totals => Event::Totals(totals(&context).await),
+            Effect::ScrubPage(after) => {
+                let rows = context.ports.state.ancestors_after(after.as_ref(), SCRUB_PAGE_FILES).await;
+                Event::ScrubPage(rows.map(|rows| rows.into_iter().map(|(path, _)| path).collect()))
+            }
             Effect::EvictTrash(wanted) => evict_trash(&context, wanted).await,
             Effect::BringBack(executed) => {
                 let (paths, lost) = bring_back::bring_back(&context, executed).await;
@@ -259,8 +268,9 @@ async fn restart(context: &Context) -> Result<Restarted, Failure> {
     }
     let paused = state.note(NOTE_PAUSED).await?.is_some();
     let hydrated = state.note(NOTE_HYDRATED).await?.is_some();
+    let scrub = state.note(NOTE_SCRUB).await?;
     let halts = state.halts().await?;
-    Ok(Restarted { recovered: recover_local(context).await?, halts, window, executed, paused, hydrated })
+    Ok(Restarted { recovered: recover_local(context).await?, halts, window, executed, paused, hydrated, scrub })
 }
 
 /// Files below folders that appeared, and ancestors below folders that went.
@@ -316,6 +326,9 @@ async fn expand(context: &Context, paths: Vec<RelPath>) -> Event {
                 Err(error) if error.kind == StateErrorKind::Killed => return Event::Killed,
                 Err(_) => break,
             }
+        }
+        if context.config.keep_folders {
+            concerned.push(path.marker());
         }
         concerned.push(path);
     }

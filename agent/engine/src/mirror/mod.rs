@@ -14,6 +14,7 @@ mod looks;
 mod moves;
 mod operations;
 mod plan;
+mod scrub;
 mod start;
 mod sweeps;
 

@@ -93,6 +93,15 @@ impl Core {
     fn is_behind_deletes(&self, task: &Task) -> bool {
         let path = &task.operation.path;
         let soon_ms = self.now() + self.context.config.limits.delete_wait_ms;
+        if path.is_marker()
+            && matches!(task.operation.action, Action::TrashLocal { .. })
+            && let Some(folder) = path.parent()
+        {
+            // The folder goes after what is in it.
+            return below(&self.in_hand, &folder).any(|(other, _)| other != path)
+                || self.deletes.holds_below(&folder, path)
+                || self.dirty.are_due_below(&folder, soon_ms);
+        }
         matches!(task.operation.action, Action::Upload { expect: ExpectRemote::Absent, .. })
             && (self.deletes.stand_in_the_way_of(path)
                 // Below a file there is nothing but what was deleted.

@@ -68,6 +68,7 @@ impl Core {
         if self.hydrated {
             self.context.shared.hydrated();
         }
+        self.scrub.restore(restarted.scrub.as_deref());
         self.deletes.restore(restarted.window, restarted.executed);
         for halt in restarted.halts {
             // Those of the root are found again where they still hold.

@@ -40,6 +40,10 @@ pub trait LocalTree: Send + Sync {
     /// A second name for the same inode: `Exists` if the name is taken.
     fn link(&self, from: &str, to: &str) -> Result<(), TreeError>;
 
+    /// Makes a file a symbolic link to what its content names, in one step and with its time; for trees that keep links.
+    /// `Unsupported` where the content can't be where a link points to.
+    fn make_link(&self, path: &str) -> Result<(), TreeError>;
+
     fn set_mode(&self, path: &str, mode: u32) -> Result<(), TreeError>;
     /// Owner (where permitted), extended attributes and ACLs of one file for another; what can't be carried is left.
     fn copy_attributes(&self, from: &str, to: &str) -> Result<(), TreeError>;

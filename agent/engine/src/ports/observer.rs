@@ -37,6 +37,10 @@ pub enum Event {
     Trashed {
         path: RelPath,
     },
+    /// The file's content is not what was in step, though nothing says that somebody has written to it.
+    Rotten {
+        path: RelPath,
+    },
     /// The local content of `path` was kept as `copy`.
     Conflict {
         path: RelPath,

@@ -18,6 +18,10 @@ pub async fn bring_back(context: &Context, executed: Vec<Executed>) -> (Vec<RelP
     let mut back = Vec::new();
     let mut lost = Vec::new();
     for Executed { path, object } in executed {
+        if path.is_marker() {
+            // A folder comes back with what was in it.
+            continue;
+        }
         let result = match object {
             Some(object) => from_versions(context, &path, &object).await,
             None => from_trash(context, &path).await,
@@ -95,13 +99,15 @@ async fn fetch_into(context: &Context, key: &str, version_id: String, tmp: &str)
         offset += chunk.len() as u64;
         context.local(move |_| file.write_at(at, &chunk)).await??;
     }
+    let (is_link, tmp_there) = (head.facts.is_link && context.config.keep_links, tmp.to_owned());
     context
-        .local(move |_| -> Result<(), TreeError> {
+        .local(move |tree| -> Result<(), TreeError> {
             file.set_mode(head.facts.mode.unwrap_or(0o644) & 0o7777)?;
             if let Some(mtime_ns) = head.facts.mtime_ns {
                 file.set_mtime_ns(mtime_ns)?;
             }
-            file.sync()
+            file.sync()?;
+            if is_link { tree.make_link(&tmp_there) } else { Ok(()) }
         })
         .await??;
     if offset != head.generation.size {

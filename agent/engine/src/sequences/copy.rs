@@ -92,7 +92,7 @@ pub(super) async fn copy_in_tree(
     if head.generation.etag != remote.etag || head.generation.size != remote.size {
         return Err(Outcome::Again);
     }
-    let new = NewFile::of(context, task, &head);
+    let new = NewFile::of(context, task, &head)?;
     let operation = new.operation;
     let tmp = tmp_path(operation);
     let tmp_there = tmp.clone();
@@ -127,7 +127,7 @@ fn copy(
     }
     let target = new.create(tree)?;
     file.copy_to(&*target)?;
-    new.finishing.apply(&*target)?;
+    new.finishing.apply(tree, tmp, &*target)?;
     let read = read_digests(tree, tmp, Wanted { md5: true, ..Wanted::default() })?;
     Ok(read.map(|(_, digests)| digests))
 }

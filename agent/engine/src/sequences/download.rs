@@ -319,6 +319,9 @@ fn keep_copy(
                 return Ok(Kept::Again);
             }
             target.set_mtime_ns(planned.mtime_ns)?;
+            if planned.is_link() {
+                tree.make_link(&private)?;
+            }
             target.sync()?;
             move_new(tree, &private, copy.as_str())?;
         }
@@ -476,13 +479,13 @@ async fn fetch_small(context: &Context, task: &Task, remote: &Generation) -> Res
     if bytes.len() as u64 != head.generation.size || head.generation.size != remote.size {
         return Err(corrupt(&key, "its length is not the announced one").into());
     }
-    let new = NewFile::of(context, task, &head);
+    let new = NewFile::of(context, task, &head)?;
     let (operation, tmp) = (new.operation, tmp_path(new.operation));
     let written = context
         .local(move |tree| -> Result<Digests, TreeError> {
             let file = new.create(tree)?;
             file.write_at(0, &bytes)?;
-            new.finishing.apply(&*file)?;
+            new.finishing.apply(tree, &tmp_path(new.operation), &*file)?;
             Ok(of_bytes(&bytes, Wanted { md5: true, ..Wanted::default() }))
         })
         .await?;
@@ -515,7 +518,7 @@ async fn fetch_large(context: &Context, task: &Task, remote: &Generation) -> Res
     if head.generation.etag != remote.etag || head.generation.size != remote.size {
         return Err(Outcome::Again);
     }
-    let new = NewFile::of(context, task, &head);
+    let new = NewFile::of(context, task, &head)?;
     let (operation, tmp, finishing) = (new.operation, tmp_path(new.operation), new.finishing);
     let file: Arc<dyn TreeFile> = context.local(move |tree| new.create(tree)).await??.into();
     let part_bytes = context.config.limits.part_bytes;
@@ -538,7 +541,7 @@ async fn fetch_large(context: &Context, task: &Task, remote: &Generation) -> Res
     };
     let digests = match try_join!(fetching, hash_as_it_arrives(context, &file, ranges)) {
         Ok(((), digests)) => {
-            let finished = context.local(move |_| finishing.apply(&*file)).await?;
+            let finished = context.local(move |tree| finishing.apply(tree, &tmp_path(operation), &*file)).await?;
             match finished {
                 Ok(()) => verify(context, &key, &tmp, digests, &head).await.map(|()| digests),
                 Err(error) => Err(error.into()),
@@ -644,13 +647,17 @@ pub(super) struct NewFile {
 }
 
 impl NewFile {
-    pub(super) fn of(context: &Context, task: &Task, head: &Head) -> Self {
-        Self {
+    pub(super) fn of(context: &Context, task: &Task, head: &Head) -> Result<Self, Outcome> {
+        if head.facts.is_link && !context.config.keep_links {
+            let message = "the object is a symbolic link; `symlinks: preserve` brings links here";
+            return Err(Outcome::Problem(message.to_owned()));
+        }
+        Ok(Self {
             operation: context.ports.ids.nonce(),
             finishing: Finishing::of(task, context, head),
             bytes: head.generation.size,
             limits: context.config.limits.clone(),
-        }
+        })
     }
 
     pub(super) fn create(&self, tree: &dyn LocalTree) -> Result<Box<dyn TreeFile>, TreeError> {
@@ -674,12 +681,14 @@ impl NewFile {
 pub(super) struct Finishing {
     mode: u32,
     mtime_ns: Option<i64>,
+    is_link: bool,
 }
 
 impl Finishing {
     fn of(task: &Task, context: &Context, head: &Head) -> Self {
         let policy = context.config.policy.mode;
-        let mode = match task.local_file() {
+        // A link has no mode that could be merged.
+        let mode = match task.local_file().filter(|file| !file.fingerprint.is_link()) {
             None => {
                 let wanted = head.facts.mode.unwrap_or(MODE_DEFAULT);
                 (MODE_DEFAULT & !policy.mask()) | (wanted & policy.mask())
@@ -699,15 +708,16 @@ impl Finishing {
             .as_deref()
             .and_then(|seconds| seconds.parse::<i64>().ok())
             .and_then(|seconds| seconds.checked_mul(1_000_000_000));
-        Self { mode, mtime_ns: head.facts.mtime_ns.or(last_modified_ns) }
+        Self { mode, mtime_ns: head.facts.mtime_ns.or(last_modified_ns), is_link: head.facts.is_link }
     }
 
-    pub(super) fn apply(self, file: &dyn TreeFile) -> Result<(), TreeError> {
+    /// To the file open at `tmp`, whose content is complete.
+    pub(super) fn apply(self, tree: &dyn LocalTree, tmp: &str, file: &dyn TreeFile) -> Result<(), TreeError> {
         file.set_mode(self.mode)?;
         if let Some(mtime_ns) = self.mtime_ns {
             file.set_mtime_ns(mtime_ns)?;
         }
-        Ok(())
+        if self.is_link { tree.make_link(tmp) } else { Ok(()) }
     }
 }
 

@@ -8,6 +8,7 @@ pub mod bring_back;
 pub mod copy;
 pub mod displaced;
 pub mod download;
+pub mod markers;
 pub mod place;
 pub mod probe;
 pub mod read;
@@ -115,6 +116,17 @@ impl Task {
 /// Does one planned operation.
 pub async fn run(context: &Context, task: Task) -> Outcome {
     let result = match task.operation.action.clone() {
+        Action::Download { remote, .. } if task.path().is_marker() => {
+            markers::make_folder(context, &task, remote).await
+        }
+        Action::TrashLocal { .. } if task.path().is_marker() => markers::remove_folder(context, task.path()).await,
+        // Folders are made with the mode that their tree gives them.
+        Action::ApplyMode { local, remote, .. } if task.path().is_marker() => {
+            record(context, &task, local, remote).await
+        }
+        Action::Conflict { .. } | Action::Replace { .. } | Action::Overrule { .. } if task.path().is_marker() => {
+            Err(markers::holds_data())
+        }
         Action::Upload { local, expect } => upload::upload(context, &task, local, expect).await,
         Action::Download { remote, expect } => download::download(context, &task, remote, expect).await,
         Action::Replace { local, remote } => {

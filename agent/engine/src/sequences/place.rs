@@ -192,7 +192,8 @@ pub fn make_folders(tree: &dyn LocalTree, path: &RelPath) -> Result<Vec<String>,
     Ok(changed)
 }
 
-/// The folder that holds `path`, as the tree names it.
+/// The folder that holds `path`, as the tree names it; for a marker the one that holds its folder.
 pub fn parent(path: &RelPath) -> String {
-    path.parent().map_or_else(String::new, String::from)
+    let folder = if path.is_marker() { path.parent().and_then(|folder| folder.parent()) } else { path.parent() };
+    folder.map_or_else(String::new, String::from)
 }

@@ -172,14 +172,16 @@ pub async fn trash_local(context: &Context, task: &Task, local: Fingerprint) -> 
     let gone = FileChange::Delete { key: context.config.prefix.key(&path), etag: None };
     // The journal entry stays until the trashed content is known to be at rest.
     context.record(vec![StateChange::DropAncestor(path.clone())], vec![gone]).await?;
-    let above = path.clone();
-    context.local(move |tree| remove_empty_folders(tree, &above)).await?;
+    if !context.config.keep_folders {
+        let above = path.clone();
+        context.local(move |tree| remove_empty_folders(tree, &above)).await?;
+    }
     Ok(Outcome::done(Event::Trashed { path }))
 }
 
 /// A fresh proof, for the listing is a while ago: a page that doesn't list the key, and HEAD 404. Neither is enough by
 /// itself: 404 is also the answer for a bucket that is gone, and a listing may hide what is there.
-async fn prove_object_gone(context: &Context, path: &RelPath) -> Result<(), Outcome> {
+pub(super) async fn prove_object_gone(context: &Context, path: &RelPath) -> Result<(), Outcome> {
     if planted::is(Planted::IncompleteListingTrusted) {
         return Ok(());
     }

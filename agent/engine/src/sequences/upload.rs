@@ -376,7 +376,8 @@ pub(super) async fn begin(
 
 fn headers(entry: &JournalEntry, local: Fingerprint, digests: &Digests, open: bool) -> ObjectHeaders {
     ObjectHeaders {
-        mtime_ns: Some(local.mtime_ns),
+        // A folder's time says when something came or went in it.
+        mtime_ns: Some(local.mtime_ns).filter(|_| !entry.path.is_marker()),
         mode: Some(local.mode),
         blake3: Some(digests.blake3),
         nonce: Some(entry.id),

@@ -6,7 +6,7 @@ use sqlx::Row;
 use sqlx::sqlite::SqliteRow;
 
 pub(super) fn path(row: &SqliteRow, column: usize) -> Result<RelPath, sqlx::Error> {
-    RelPath::new(row.try_get::<String, _>(column)?).map_err(|error| sqlx::Error::Decode(error.into()))
+    RelPath::with_markers(row.try_get::<String, _>(column)?).map_err(|error| sqlx::Error::Decode(error.into()))
 }
 
 /// The twelve columns from `first` on.
