@@ -105,6 +105,13 @@ impl Agent {
         agent
     }
 
+    /// One that ends itself at this crash point of the engine; only debug builds know them.
+    pub fn launch_to_crash(home: &Path, config: &Value, point: &str) -> Self {
+        Self::launch_with(home, config, |command| {
+            command.env("GOSYNC_CRASH_AT", point);
+        })
+    }
+
     fn launch_with(home: &Path, config: &Value, change: impl FnOnce(&mut Command)) -> Self {
         let file = home.join("config.yaml");
         std::fs::write(&file, serde_json::to_string_pretty(config).unwrap()).unwrap();

@@ -4,6 +4,7 @@
 
 mod bursts;
 mod conformance_store;
+mod crash_points;
 mod dev;
 mod directions;
 mod explain;

@@ -95,3 +95,48 @@ async fn deny_brings_the_longest_name_back_from_the_trash() {
     pair.both_hold(&expected).await;
     agent.in_step(MIRROR).await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_deleted_here_comes_back_from_the_versions_of_the_bucket() {
+    let pair = Pair::new().await;
+    pair.bucket.enable_versions().await;
+    let files = tree([("a/one", "old"), ("a/two", "2"), ("stays", "3")]);
+    pair.write_all(&files);
+    let agent = pair.start().await;
+    pair.both_hold(&files).await;
+    write(&pair.root.join("a/one"), "newer");
+    let expected = tree([("a/one", "newer"), ("a/two", "2"), ("stays", "3")]);
+    pair.both_hold(&expected).await;
+    std::fs::remove_dir_all(pair.root.join("a")).unwrap();
+    pair.both_hold(&tree([("stays", "3")])).await;
+
+    assert_eq!(agent.trash(), [json!(null); 0]);
+    let listed = agent.ask(&["sync", "trash", "list", "--versions", "--under", "a"]);
+    let mut entries = listed["entries"].as_array().unwrap().clone();
+    entries.sort_by_key(|entry| entry["path"].to_string());
+    let told: Vec<_> = entries.iter().map(|it| (&it["path"], &it["source"], &it["bytes"])).collect();
+    let version = json!("version");
+    assert_eq!(
+        told,
+        [(&json!("a/one"), &version, &json!(5)), (&json!("a/two"), &version, &json!(1))],
+        "with the newest content"
+    );
+
+    // One by its id, while somebody else has taken the path; the folder by its path.
+    write(&pair.root.join("a/two"), "another");
+    let restored = agent.ask(&["sync", "trash", "restore", entries[1]["id"].as_str().unwrap()]);
+    let beside = restored["restored"][0]["to"].as_str().unwrap().to_owned();
+    assert!(beside.starts_with("a/two.conflict-"), "{restored:#}");
+    agent.in_step(MIRROR).await;
+    let restored = agent.ask(&["sync", "trash", "restore", "a"]);
+    assert_eq!((&restored["restored"][0]["to"], &restored["failed"]), (&json!("a/one"), &json!([])));
+    let mut expected = expected;
+    expected.insert("a/two".into(), "another".into());
+    expected.insert(beside, "2".into());
+    pair.both_hold(&expected).await;
+    agent.in_step(MIRROR).await;
+    // What stands is no deleted version, and what never was is none either.
+    let failed = agent.run(&["sync", "trash", "restore", "a/one", "nothing"]);
+    assert_eq!(failed.status.code(), Some(1));
+    assert!(gosync_tests::tree::names(&pair.root.join(".gosync/tmp")).is_empty());
+}

@@ -13,6 +13,7 @@
 
 mod agent;
 mod chain;
+mod crash;
 mod dev;
 mod device;
 pub mod doctor;
@@ -62,6 +63,7 @@ pub fn run(options: Options) -> i32 {
 }
 
 fn try_run(options: &Options) -> Result<bool, StartError> {
+    crash::arm();
     let loaded = config::load(&options.config, options.data_dir.as_deref()).map_err(StartError::Config)?;
     start::check(&loaded)?;
     // First the data_dir: the log may lie in it, and another agent's is left alone.

@@ -8,8 +8,8 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use bytes::Bytes;
 use gosync_engine::ports::store::{
-    Condition, GetRequest, Head, ListPage, ListRequest, ObjectBody, ObjectHeaders, ObjectVersion, PendingUpload,
-    PutRequest, Written,
+    Condition, Deleted, GetRequest, Head, ListPage, ListRequest, ObjectBody, ObjectHeaders, ObjectVersion,
+    PendingUpload, PutRequest, Written,
 };
 use gosync_engine::ports::{ObjectStore, StoreError};
 use governor::{DefaultDirectRateLimiter, Quota, RateLimiter};
@@ -37,18 +37,30 @@ impl Lane {
     fn new(bytes_per_second: u64) -> Option<Self> {
         // Beyond 4 GiB a second there is nothing to limit.
         let burst = NonZeroU32::new(u32::try_from(bytes_per_second).unwrap_or(u32::MAX))?;
-        Some(Self { limiter: RateLimiter::direct(Quota::per_second(burst)), burst })
+        Some(Self { limiter: RateLimiter::direct(quota(burst)), burst })
     }
 
     async fn pass(&self, bytes: usize) {
-        let mut left = bytes;
-        while let Some(more) = NonZeroU32::new(u32::try_from(left).unwrap_or(u32::MAX)) {
-            let now = more.min(self.burst);
+        for piece in pieces(bytes, self.burst) {
             // Never more than fits at once, which is the only error.
-            let _ = self.limiter.until_n_ready(now).await;
-            left -= usize::try_from(now.get()).unwrap_or(left);
+            let _ = self.limiter.until_n_ready(piece).await;
         }
     }
+}
+
+/// What one second allows may pass at once.
+fn quota(bytes_per_second: NonZeroU32) -> Quota {
+    Quota::per_second(bytes_per_second)
+}
+
+/// `bytes` in pieces that fit through at once.
+fn pieces(bytes: usize, burst: NonZeroU32) -> impl Iterator<Item = NonZeroU32> {
+    let mut left = bytes;
+    std::iter::from_fn(move || {
+        let piece = NonZeroU32::new(u32::try_from(left).unwrap_or(u32::MAX))?.min(burst);
+        left -= usize::try_from(piece.get()).unwrap_or(left);
+        Some(piece)
+    })
 }
 
 async fn pass(lane: Option<&Lane>, bytes: usize) {
@@ -159,6 +171,10 @@ impl ObjectStore for Throttled {
         self.store.versions(key).await
     }
 
+    async fn deleted(&self, prefix: &str) -> Result<Deleted, StoreError> {
+        self.store.deleted(prefix).await
+    }
+
     async fn versioning(&self) -> Result<Option<bool>, StoreError> {
         self.store.versioning().await
     }
@@ -166,6 +182,13 @@ impl ObjectStore for Throttled {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used, clippy::panic, reason = "tests may stop at the first surprise")]
+    use std::time::Duration;
+
+    use gosync_dev_s3::{DevS3, Options};
+    use gosync_s3::{Credentials, S3Config, S3Store};
+    use governor::clock::{Clock as _, FakeRelativeClock};
+
     use super::*;
 
     #[test]
@@ -175,11 +198,59 @@ mod tests {
         assert!(line.download.is_some());
     }
 
+    #[test]
+    fn beyond_the_first_second_contents_wait_for_as_long_as_their_bytes_take() {
+        let rate = NonZeroU32::new(1_000).unwrap();
+        let clock = FakeRelativeClock::default();
+        let limiter = RateLimiter::direct_with_clock(quota(rate), clock.clone());
+        let mut waited = Duration::ZERO;
+        for piece in [pieces(2_500, rate), pieces(0, rate), pieces(1_000, rate)].into_iter().flatten() {
+            while let Err(until) = limiter.check_n(piece).unwrap() {
+                let wait = until.wait_time_from(clock.now());
+                clock.advance(wait);
+                waited += wait;
+            }
+        }
+        assert_eq!(waited, Duration::from_millis(2_500));
+    }
+
+    /// At a byte a second a content of thousands is not through before all else has been done.
     #[tokio::test]
-    async fn what_is_larger_than_a_second_passes_in_pieces() {
-        let Some(lane) = Lane::new(1 << 30) else { return };
-        // Both the first burst and what follows it come to an end.
-        lane.pass((1 << 30) + 1).await;
-        assert!(lane.limiter.check_n(lane.burst).is_ok_and(|fits| fits.is_err()), "the burst is used up");
+    async fn a_slow_lane_holds_up_contents_of_its_direction_and_nothing_else() {
+        let temp = tempfile::tempdir().unwrap();
+        let options = Options { buckets: vec!["bucket".into()], ..Options::new(temp.path()) };
+        let (access_key, secret_key) = (options.access_key.clone(), options.secret_key.clone());
+        let server = DevS3::start(options).await.unwrap();
+        let config = S3Config {
+            endpoint: Some(server.url()),
+            credentials: Some(Credentials { access_key, secret_key, session_token: None }),
+            force_path_style: true,
+            ..S3Config::new("bucket", "us-east-1")
+        };
+        let store: Arc<dyn ObjectStore> = Arc::new(S3Store::connect(config).await.unwrap());
+        let put = |key: &str| PutRequest { key: key.into(), body: vec![1; 5_000].into(), ..PutRequest::default() };
+        let read = async |store: &dyn ObjectStore| {
+            let request = GetRequest { key: "there".into(), ..GetRequest::default() };
+            let mut body = store.get(request).await.unwrap();
+            while body.chunk().await.unwrap().is_some() {}
+        };
+        store.put(put("there")).await.unwrap();
+
+        let slow = Throttled::new(Arc::clone(&store), Arc::new(Line::new(1, 0)));
+        let upload = slow.create_upload("parts", &ObjectHeaders::default()).await.unwrap();
+        tokio::select! {
+            _ = slow.put(put("here")) => panic!("sent"),
+            _ = slow.upload_part("parts", &upload, 1, vec![1; 5_000].into()) => panic!("sent"),
+            () = read(&slow) => {}
+        }
+        assert!(slow.head("here").await.unwrap().is_none() && slow.head("there").await.unwrap().is_some());
+
+        let slow = Throttled::new(store, Arc::new(Line::new(0, 1)));
+        tokio::select! {
+            () = read(&slow) => panic!("read"),
+            put = slow.put(put("here")) => drop(put.unwrap()),
+        }
+        assert_eq!(slow.list(ListRequest::default()).await.unwrap().objects.len(), 2);
+        server.shutdown().await;
     }
 }

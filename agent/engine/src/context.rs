@@ -10,6 +10,7 @@ use gosync_plan::names::NameProblem;
 use gosync_plan::{Ancestor, RelPath};
 
 use crate::config::MirrorConfig;
+use crate::crash::{self, CrashPoint};
 use crate::durable::Durable;
 use crate::handle::Conditions;
 use crate::ignored::IgnoreRules;
@@ -203,6 +204,7 @@ impl Context {
         if files.is_empty() {
             return Ok(());
         }
+        crash::reached(CrashPoint::StateRecorded);
         let Identity { replica, store, .. } = self.identity();
         let head = self.ports.metadata.record(store, &replica, files).await?;
         let mut identity = lock(&self.shared.identity);

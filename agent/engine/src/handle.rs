@@ -60,6 +60,17 @@ pub enum Command {
         reply: oneshot::Sender<Result<Box<PlanDraft>, CommandError>>,
     },
     TrashList(oneshot::Sender<Result<Vec<TrashItem>, CommandError>>),
+    /// What was deleted in the bucket below this key of the mirror and can be had from its versions.
+    Versions {
+        below: String,
+        reply: oneshot::Sender<Result<DeletedVersions, CommandError>>,
+    },
+    /// Brings a bucket version back as a file at its path (or beside it, where that is taken).
+    RestoreVersion {
+        path: String,
+        version_id: String,
+        reply: oneshot::Sender<Result<String, CommandError>>,
+    },
     /// Puts a trash item back at its path (or beside it, where that is taken).
     TrashRestore {
         item: String,
@@ -189,6 +200,23 @@ pub struct TrashItem {
     pub path: String,
     pub bytes: u64,
     pub trashed_ms: i64,
+}
+
+/// Deleted objects of which the bucket keeps a version.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct DeletedVersions {
+    pub versions: Vec<DeletedVersion>,
+    /// There may be more: the bucket has too many versions to look at all of them.
+    pub more: bool,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DeletedVersion {
+    pub path: String,
+    pub version_id: String,
+    pub bytes: u64,
+    /// By the store's clock.
+    pub deleted_ms: Option<i64>,
 }
 
 /// What a flush reached.

@@ -9,6 +9,7 @@
 
 pub mod config;
 pub mod context;
+pub mod crash;
 pub mod digest;
 mod durable;
 pub mod explain;

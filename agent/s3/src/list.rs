@@ -1,10 +1,13 @@
 //! Listings. A page is proof that keys are gone, so that anything odd in it makes it a failed look.
 
 use std::borrow::Cow;
+use std::collections::BTreeMap;
 
 use aws_sdk_s3::operation::list_objects_v2::ListObjectsV2Output;
 use aws_sdk_s3::types::EncodingType;
-use gosync_engine::ports::store::{ListPage, ListRequest, Listed, ObjectVersion, StoreError, StoreErrorKind as Kind};
+use gosync_engine::ports::store::{
+    Deleted, DeletedObject, ListPage, ListRequest, Listed, ObjectVersion, StoreError, StoreErrorKind as Kind,
+};
 use gosync_plan::Generation;
 use percent_encoding::percent_decode_str;
 
@@ -13,6 +16,8 @@ use crate::store::S3Store;
 
 const LIST: &str = "ListObjectsV2";
 const VERSIONS: &str = "ListObjectVersions";
+/// Pages of 1,000 versions that are looked at for deleted objects.
+const DELETED_PAGES_MAX: usize = 100;
 
 impl S3Store {
     pub(crate) async fn list_page(&self, request: ListRequest) -> Result<ListPage, StoreError> {
@@ -99,6 +104,53 @@ impl S3Store {
         let without_versions =
             matches!(found.as_slice(), [only] if only.version_id == "null" && only.generation.is_some());
         Ok(if without_versions { Vec::new() } else { found })
+    }
+
+    pub(crate) async fn list_deleted(&self, prefix: &str) -> Result<Deleted, StoreError> {
+        let corrupt = |problem: &str| StoreError::new(Kind::Corrupt, VERSIONS, prefix, problem);
+        let mut deleted = Deleted::default();
+        // By key: when it was deleted. Its newest content comes later in the list, on this page or a further one.
+        let mut without_content: BTreeMap<String, Option<i64>> = BTreeMap::new();
+        let (mut key_marker, mut version_marker) = (None, None);
+        for _ in 0..DELETED_PAGES_MAX {
+            let operation = self
+                .client
+                .list_object_versions()
+                .bucket(&self.bucket)
+                .prefix(prefix)
+                .set_key_marker(key_marker.take())
+                .set_version_id_marker(version_marker.take())
+                .encoding_type(EncodingType::Url);
+            let output = self.run(self.call(VERSIONS, prefix), operation.send()).await?;
+            let encoding = output.encoding_type();
+            let readable = |key: Option<&str>| {
+                let key = decoded(key, encoding).filter(|key| !is_mangled(key, encoding));
+                key.filter(|key| key.starts_with(prefix)).map(Cow::into_owned)
+            };
+            for marker in output.delete_markers().iter().filter(|marker| marker.is_latest() == Some(true)) {
+                if let Some(key) = readable(marker.key()) {
+                    without_content.insert(key, marker.last_modified().map(|time| time.secs()));
+                }
+            }
+            for listed in output.versions() {
+                let Some(key) = readable(listed.key()) else { continue };
+                let Some(deleted_seconds) = without_content.remove(&key) else { continue };
+                let (Some(version_id), Some(bytes)) = (listed.version_id(), size(listed.size())) else {
+                    return Err(corrupt("a version without id or size"));
+                };
+                let version_id = version_id.to_owned();
+                deleted.objects.push(DeletedObject { key, version_id, bytes, deleted_seconds });
+            }
+            if output.is_truncated() != Some(true) {
+                return Ok(deleted);
+            }
+            key_marker = decoded(output.next_key_marker(), encoding).map(Cow::into_owned);
+            version_marker = output.next_version_id_marker().map(str::to_owned);
+            if key_marker.is_none() {
+                return Err(corrupt("a truncated page without a marker"));
+            }
+        }
+        Ok(Deleted { more: true, ..deleted })
     }
 }
 

@@ -7,7 +7,7 @@ use aws_sdk_s3::Client;
 use aws_sdk_s3::types::{BucketVersioningStatus, ServerSideEncryption, StorageClass};
 use bytes::Bytes;
 use gosync_engine::ports::store::{
-    Condition, GetRequest, Head, ListPage, ListRequest, ObjectBody, ObjectHeaders, ObjectStore, ObjectVersion,
+    Condition, Deleted, GetRequest, Head, ListPage, ListRequest, ObjectBody, ObjectHeaders, ObjectStore, ObjectVersion,
     PendingUpload, PutRequest, StoreError, StoreErrorKind, Written,
 };
 
@@ -130,6 +130,13 @@ impl ObjectStore for S3Store {
     async fn versions(&self, key: &str) -> Result<Vec<ObjectVersion>, StoreError> {
         match self.list_versions(key).await {
             Err(error) if error.kind == StoreErrorKind::NotImplemented => Ok(Vec::new()),
+            result => result,
+        }
+    }
+
+    async fn deleted(&self, prefix: &str) -> Result<Deleted, StoreError> {
+        match self.list_deleted(prefix).await {
+            Err(error) if error.kind == StoreErrorKind::NotImplemented => Ok(Deleted::default()),
             result => result,
         }
     }

@@ -11,7 +11,7 @@ use bytes::Bytes;
 use common::{BUCKET, Witness, below, config, connect, get, put, read, witnessed};
 use gosync_dev_s3::{DevS3, Effect, Fault, Operation, Options, Running};
 use gosync_engine::ports::store::{
-    Condition, GetRequest, ListRequest, ObjectHeaders, ObjectStore, PutRequest, StoreErrorKind as Kind,
+    Condition, Deleted, GetRequest, ListRequest, ObjectHeaders, ObjectStore, PutRequest, StoreErrorKind as Kind,
 };
 use gosync_s3::{Credentials, S3Store, Timeouts};
 use tempfile::TempDir;
@@ -230,10 +230,33 @@ async fn versions_are_told_newest_first_and_only_of_the_key() {
 }
 
 #[tokio::test]
+async fn what_is_deleted_and_still_a_version_is_told_with_its_newest_content() {
+    let World { store, .. } = &World::with(|options| {
+        options.versions = true;
+        options.page_size_max = 2;
+    })
+    .await;
+    for (key, bodies) in [("d/a", &["1", "22"][..]), ("d/b b", &["3"]), ("d/kept", &["4"]), ("e", &["5"])] {
+        for body in bodies {
+            store.put(put(key, body.as_bytes(), Condition::None)).await.unwrap();
+        }
+    }
+    for key in ["d/a", "d/b b", "d/b b", "d/never", "e"] {
+        store.delete(key, &Condition::None).await.unwrap();
+    }
+    let deleted = store.deleted("d/").await.unwrap();
+    let told: Vec<_> = deleted.objects.iter().map(|object| (object.key.as_str(), object.bytes)).collect();
+    assert_eq!((told, deleted.more), (vec![("d/a", 2), ("d/b b", 1)], false));
+    let newest = GetRequest { version_id: Some(deleted.objects[0].version_id.clone()), ..get("d/a") };
+    assert_eq!(read(store, newest).await.unwrap().1, b"22");
+}
+
+#[tokio::test]
 async fn a_bucket_without_versions_has_none() {
     let World { store, .. } = &World::new().await;
     store.put(put("a", b"one", Condition::None)).await.unwrap();
     assert_eq!(store.versions("a").await.unwrap(), []);
+    assert_eq!(store.deleted("").await.unwrap(), Deleted::default());
     assert_eq!(store.versioning().await.unwrap(), None);
     assert_eq!(store.head("a").await.unwrap().unwrap().generation.version_id, None);
 }

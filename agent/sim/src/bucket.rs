@@ -7,7 +7,8 @@ use std::ops::Bound;
 
 use crc_fast::{CrcAlgorithm, checksum};
 use gosync_engine::ports::store::{
-    Condition, Head, ListPage, Listed, ObjectHeaders, ObjectVersion, PendingUpload, StoreErrorKind,
+    Condition, Deleted, DeletedObject, Head, ListPage, Listed, ObjectHeaders, ObjectVersion, PendingUpload,
+    StoreErrorKind,
 };
 use gosync_plan::{Generation, ObjectFacts};
 use md5::{Digest, Md5};
@@ -209,6 +210,17 @@ impl Bucket {
                 generation: object.as_ref().map(Object::generation),
             })
             .collect()
+    }
+
+    pub fn deleted(&self, prefix: &str) -> Deleted {
+        let below = self.keys.iter().filter(|(key, _)| self.versioned && key.starts_with(prefix));
+        let objects = below.filter_map(|(key, versions)| {
+            let (_, None) = versions.last()? else { return None };
+            let (version, object) = versions.iter().rev().find_map(|(id, object)| Some((id, object.as_ref()?)))?;
+            let (key, version_id) = (key.clone(), version.clone());
+            Some(DeletedObject { key, version_id, bytes: object.generation().size, deleted_seconds: None })
+        });
+        Deleted { objects: objects.collect(), more: false }
     }
 
     pub fn create_upload(&mut self, key: &str, headers: ObjectHeaders) -> String {

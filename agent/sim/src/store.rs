@@ -4,8 +4,8 @@
 use async_trait::async_trait;
 use bytes::Bytes;
 use gosync_engine::ports::store::{
-    Condition, GetRequest, Head, ListPage, ListRequest, ObjectBody, ObjectHeaders, ObjectVersion, PendingUpload,
-    PutRequest, StoreErrorKind, Written,
+    Condition, Deleted, GetRequest, Head, ListPage, ListRequest, ObjectBody, ObjectHeaders, ObjectVersion,
+    PendingUpload, PutRequest, StoreErrorKind, Written,
 };
 use gosync_engine::ports::{ObjectStore, StoreError};
 
@@ -337,6 +337,10 @@ impl ObjectStore for SimStore {
 
     async fn versions(&self, key: &str) -> Result<Vec<ObjectVersion>, StoreError> {
         self.0.ask("LIST VERSIONS", key, |world| Ok(world.bucket.versions(key))).await
+    }
+
+    async fn deleted(&self, prefix: &str) -> Result<Deleted, StoreError> {
+        self.0.ask("LIST DELETED", prefix, |world| Ok(world.bucket.deleted(prefix))).await
     }
 
     async fn versioning(&self) -> Result<Option<bool>, StoreError> {

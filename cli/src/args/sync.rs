@@ -232,13 +232,17 @@ pub enum TrashCommand {
     /// What can be restored, newest first
     #[command(after_help = "\
 Example:
-  gosync sync trash list documents --under notes")]
+  gosync sync trash list documents --under notes
+  gosync sync trash list --versions --under notes")]
     List {
         /// Only of this mirror
         name: Option<String>,
         /// Only below this path
         #[arg(long, value_name = "PATH")]
         under: Option<String>,
+        /// Also what was deleted in the bucket and is kept as one of its versions; looks at each of them
+        #[arg(long)]
+        versions: bool,
     },
     /// Bring contents back; a path that is taken again is not overwritten
     #[command(after_help = "\
@@ -246,7 +250,8 @@ Examples:
   gosync sync trash restore t17
   gosync sync trash restore notes --mirror documents")]
     Restore {
-        /// Ids of `trash list`, or paths (the newest content of each; a folder with all below it)
+        /// Ids of `trash list`, or paths (the newest content of each, from the trash or else from the bucket's versions; a
+        /// folder with all below it)
         #[arg(required = true, value_name = "ID or PATH")]
         what: Vec<String>,
         /// The mirror that the paths are in

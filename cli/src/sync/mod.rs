@@ -206,12 +206,15 @@ async fn answer(route: &str, args: &AnswerArgs, client: &Client, output: &Output
 
 async fn trash(command: &TrashCommand, client: &Client, output: &Output) -> Result<Exit, Failure> {
     match command {
-        TrashCommand::List { name, under } => {
-            let filter = TrashFilter { name: name.clone(), under: under.clone() };
+        TrashCommand::List { name, under, versions } => {
+            let filter = TrashFilter { name: name.clone(), under: under.clone(), versions: *versions };
             let trash: Trash = client.get(route::TRASH_LIST, &filter, ACT).await?;
             output.result(&trash, |trash| tables::trash(trash, Timestamp::now()))?;
             if trash.entries.is_empty() {
                 output.note("nothing to restore");
+            }
+            if trash.more {
+                output.note("the bucket has too many versions to look at all of them; narrow it down with --under");
             }
             Ok(Exit::Ok)
         }

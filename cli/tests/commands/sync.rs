@@ -464,6 +464,7 @@ fn trash_is_listed_and_restored() {
                 reason: String::new(),
             },
         ],
+        more: true,
     };
     let restored = Restored {
         restored: vec![

@@ -156,4 +156,7 @@ pub async fn versions_come_newest_first_and_can_be_read(rig: Rig) {
         assert_eq!(read(&*rig.store, request).await.unwrap().1, content);
     }
     assert_eq!(rig.store.head("k").await.unwrap(), None);
+    let deleted = rig.store.deleted("").await.unwrap();
+    let told: Vec<_> = deleted.objects.iter().map(|it| (it.key.as_str(), it.version_id.as_str(), it.bytes)).collect();
+    assert_eq!((told, deleted.more), (vec![("k", versions[1].version_id.as_str(), 3)], false));
 }

@@ -243,6 +243,9 @@ pub struct TrashFilter {
     /// Only paths below this one, relative to the root.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub under: Option<String>,
+    /// Also what was deleted in the bucket and is one of its versions.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub versions: bool,
 }
 
 words! {
@@ -261,6 +264,9 @@ words! {
 pub struct Trash {
     /// Newest first.
     pub entries: Vec<TrashEntry>,
+    /// The bucket has too many versions to look at all of them: there may be more.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub more: bool,
 }
 
 /// One deleted or replaced content.
@@ -291,7 +297,8 @@ pub struct TrashEntry {
 pub struct RestoreRequest {
     /// The mirror's name; none where the ids say it.
     pub name: Option<String>,
-    /// Ids of `trash list`, or paths: the newest content of each. A folder's path means all below it.
+    /// Ids of `trash list`, or paths: the newest content of each. A folder's path means all below it. What is not in the
+    /// trash is looked for among the bucket's versions.
     pub what: Vec<String>,
 }
 

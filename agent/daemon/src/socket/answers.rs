@@ -1,4 +1,4 @@
-//! Commands about what a mirror kept or waits for: conflicts, halts, trash.
+//! Commands about what a mirror waits for: conflicts, halts.
 
 use std::cmp::Reverse;
 use std::sync::Arc;
@@ -6,25 +6,19 @@ use std::sync::Arc;
 use axum::Json;
 use axum::extract::{Query, State};
 use bytes::Bytes;
-use gosync_api::messages::{
-    AnswerRequest, Answered, Conflict, Conflicts, ErrorBody, ErrorCode, MirrorFilter, PathReason, RestoreRequest,
-    Restored, RestoredPath, Trash, TrashEntry, TrashFilter, TrashSource, Verb,
-};
+use gosync_api::messages::{AnswerRequest, Answered, Conflict, Conflicts, ErrorBody, ErrorCode, MirrorFilter, Verb};
 use gosync_api::words::{Answer, Direction, HaltReason, PathState};
 use gosync_engine::Command;
-use gosync_engine::handle::{CommandError, TrashItem};
+use gosync_engine::handle::CommandError;
 use gosync_plan::{ConflictPolicy, RelPath};
 use jiff::Timestamp;
 
 use super::reply::{Reply, read};
 use crate::agent::Agent;
 use crate::one_mirror::{Mirror, Seen};
-use crate::{tell, words};
+use crate::words;
 
 type Shared = State<Arc<Agent>>;
-
-/// Between a mirror's name and the engine's own name of a trash item.
-pub(super) const OF: char = ':';
 
 pub async fn conflicts(State(agent): Shared, Query(filter): Query<MirrorFilter>) -> Reply<Conflicts> {
     let mut conflicts = Vec::new();
@@ -146,86 +140,6 @@ async fn diverged(agent: &Agent, request: &AnswerRequest) -> Option<(Arc<Mirror>
     showing.is_empty().then_some((mirror, path))
 }
 
-pub async fn trash_list(State(agent): Shared, Query(filter): Query<TrashFilter>) -> Reply<Trash> {
-    let mut entries = Vec::new();
-    for mirror in agent.chosen(filter.name.as_deref())? {
-        let items = items(&mirror).await?;
-        let wanted =
-            items.into_iter().filter(|item| filter.under.as_deref().is_none_or(|under| is_at(&item.path, under)));
-        entries.extend(wanted.map(|item| TrashEntry {
-            id: format!("{}{OF}{}", mirror.name(), item.item),
-            mirror: mirror.name().to_owned(),
-            path: item.path,
-            bytes: item.bytes,
-            since: tell::timestamp(item.trashed_ms),
-            source: TrashSource::Trash,
-            reason: String::new(),
-        }));
-    }
-    entries.sort_by(|a, b| b.since.cmp(&a.since).then_with(|| a.path.cmp(&b.path)));
-    Ok(Json(Trash { entries }))
-}
-
-pub async fn trash_restore(State(agent): Shared, body: Bytes) -> Reply<Restored> {
-    let request: RestoreRequest = read(&body)?;
-    let mirrors = agent.chosen(request.name.as_deref())?;
-    let mut restored = Restored::default();
-    for wanted in &request.what {
-        let mut found = false;
-        for mirror in &mirrors {
-            let items = items(mirror).await?;
-            for item in chosen(mirror.name(), items, wanted) {
-                found = true;
-                match restore(mirror, &item).await {
-                    Ok(to) => {
-                        restored.restored.push(RestoredPath { mirror: mirror.name().to_owned(), path: item.path, to });
-                    }
-                    Err(error) => {
-                        restored.failed.push(PathReason { path: item.path, reason: error.error.message });
-                    }
-                }
-            }
-        }
-        if !found {
-            let reason = "nothing of that name is in the trash".to_owned();
-            restored.failed.push(PathReason { path: wanted.clone(), reason });
-        }
-    }
-    Ok(Json(restored))
-}
-
-/// What `wanted` means: an id, or the newest content of a path and of all below it.
-fn chosen(mirror: &str, items: Vec<TrashItem>, wanted: &str) -> Vec<TrashItem> {
-    if let Some(item) = wanted.strip_prefix(mirror).and_then(|rest| rest.strip_prefix(OF))
-        && let Some(found) = items.iter().find(|found| found.item == item)
-    {
-        return vec![found.clone()];
-    }
-    let mut at: Vec<TrashItem> = items.into_iter().filter(|item| is_at(&item.path, wanted)).collect();
-    at.sort_by(|a, b| a.path.cmp(&b.path).then(b.trashed_ms.cmp(&a.trashed_ms)));
-    at.dedup_by(|later, first| later.path == first.path);
-    at
-}
-
-/// The path itself, or below it.
-fn is_at(path: &str, wanted: &str) -> bool {
-    let wanted = wanted.trim_matches('/');
-    wanted.is_empty() || path.strip_prefix(wanted).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
-}
-
-async fn items(mirror: &Mirror) -> Result<Vec<TrashItem>, ErrorBody> {
-    match mirror.handle().await {
-        None => Ok(Vec::new()),
-        Some(handle) => handle.ask(Command::TrashList).await.ok_or_else(stopping)?.map_err(refused),
-    }
-}
-
-async fn restore(mirror: &Mirror, item: &TrashItem) -> Result<String, ErrorBody> {
-    let handle = mirror.handle().await.ok_or_else(stopping)?;
-    let item = item.item.clone();
-    handle.ask(|reply| Command::TrashRestore { item, reply }).await.ok_or_else(stopping)?.map_err(refused)
-}
-
 pub(super) fn stopping() -> ErrorBody {
     ErrorBody::new(ErrorCode::Unavailable, "the mirror has just ended", "try again in a moment")
 }
@@ -233,7 +147,7 @@ pub(super) fn stopping() -> ErrorBody {
 pub(super) fn refused(error: CommandError) -> ErrorBody {
     let code = match error.code {
         "no-such-halt" => ErrorCode::NotFound,
-        "stopping" | "trash-unreadable" => ErrorCode::Unavailable,
+        "stopping" | "trash-unreadable" | "versions-unreadable" => ErrorCode::Unavailable,
         _ => ErrorCode::Refused,
     };
     ErrorBody::new(code, error.message, error.hint)
@@ -243,14 +157,6 @@ pub(super) fn refused(error: CommandError) -> ErrorBody {
 mod tests {
     use super::*;
 
-    fn item(item: &str, path: &str, trashed_ms: i64) -> TrashItem {
-        TrashItem { item: item.into(), path: path.into(), bytes: 1, trashed_ms }
-    }
-
-    fn names(items: Vec<TrashItem>) -> Vec<String> {
-        items.into_iter().map(|item| item.item).collect()
-    }
-
     #[test]
     fn a_copys_name_tells_when_and_where_it_was_made() {
         let (since, device) = made_by("a/b.conflict-20261122T101112Z-my-laptop-0a1f.txt");
@@ -258,21 +164,5 @@ mod tests {
         assert_eq!(device, "my-laptop");
         assert_eq!(made_by("b.conflict-20261122T101112Z-box-0a1f-2.txt").1, "box");
         assert_eq!(made_by("plain.txt"), (None, String::new()));
-    }
-
-    #[test]
-    fn a_path_means_its_newest_content_and_all_below_it() {
-        let trash =
-            || vec![item("1/d/a", "d/a", 1), item("2/d/a", "d/a", 2), item("1/d/b", "d/b", 1), item("1/da", "da", 1)];
-        assert_eq!(names(chosen("docs", trash(), "d")), ["2/d/a", "1/d/b"]);
-        assert_eq!(names(chosen("docs", trash(), "/d/b")), ["1/d/b"]);
-        assert_eq!(names(chosen("docs", trash(), "nothing")), [""; 0]);
-    }
-
-    #[test]
-    fn an_id_means_one_content_of_one_mirror() {
-        let trash = || vec![item("1/a", "a", 1), item("2/a", "a", 2)];
-        assert_eq!(names(chosen("docs", trash(), "docs:1/a")), ["1/a"]);
-        assert_eq!(names(chosen("other", trash(), "docs:1/a")), [""; 0]);
     }
 }

@@ -18,8 +18,9 @@ use gosync_plan::facts::{Fingerprint, Generation};
 use gosync_plan::{Ancestor, LocalEntry, RemoteEntry};
 use jiff::Timestamp;
 
-use super::answers::{OF, made_by, refused, stopping};
+use super::answers::{made_by, refused, stopping};
 use super::reply::Reply;
+use super::trash::OF;
 use crate::agent::Agent;
 use crate::one_mirror::Mirror;
 use crate::tell::{self, trouble};

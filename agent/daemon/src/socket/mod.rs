@@ -9,6 +9,7 @@ mod explain;
 mod lines;
 mod peer;
 mod reply;
+mod trash;
 
 use std::io;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
@@ -72,8 +73,8 @@ fn router(agent: Arc<Agent>) -> Router {
         .route(route::PLAN, post(commands::plan))
         .route(route::APPROVE, post(answers::approve))
         .route(route::DENY, post(answers::deny))
-        .route(route::TRASH_LIST, get(answers::trash_list))
-        .route(route::TRASH_RESTORE, post(answers::trash_restore))
+        .route(route::TRASH_LIST, get(trash::list))
+        .route(route::TRASH_RESTORE, post(trash::restore))
         .route(route::LOG_LEVEL, post(commands::log_level))
         .route(route::PROBE, get(commands::probe))
         .fallback(reply::no_such_route)

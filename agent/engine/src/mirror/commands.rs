@@ -51,6 +51,10 @@ impl Core {
             Command::Explain { path, reply } => self.explain(path, reply),
             Command::Plan { steps_max, reply } => self.draw_up_plan(steps_max, reply),
             Command::TrashList(reply) => self.effects.push(Effect::TrashList(reply)),
+            Command::Versions { below, reply } => self.effects.push(Effect::Versions { below, reply }),
+            Command::RestoreVersion { path, version_id, reply } => {
+                self.effects.push(Effect::RestoreVersion { path, version_id, reply });
+            }
             Command::TrashRestore { item, reply } => self.effects.push(Effect::TrashRestore { item, reply }),
             Command::Stop => self.ended = Some(Ended::Stopped),
         }

@@ -13,7 +13,7 @@ use super::scrub::{NOTE_SCRUB, SCRUB_PAGE_FILES};
 use super::{explain, plan};
 use crate::context::Context;
 use crate::explain::{Explanation, Standing, gather};
-use crate::handle::{CommandError, Conditions, ConflictCopy, FlushReceipt, Message, TrashItem};
+use crate::handle::{CommandError, Conditions, ConflictCopy, DeletedVersions, FlushReceipt, Message, TrashItem};
 use crate::look::{Candidate, Failure, Looked, describe, look};
 use crate::ports::local::Kind;
 use crate::ports::state::{HaltRow, JournalEntry, JournalKind, StateChange, StateError, StateErrorKind, UploadRow};
@@ -22,7 +22,7 @@ use crate::sequences::recover::{Recovered, abort_stale, recover_local, resolve, 
 
 use crate::sequences::start::{NOTE_HYDRATED, Root, check_root};
 use crate::sequences::trash::{Evicted, Eviction};
-use crate::sequences::{self, Outcome, Task, bring_back, displaced, probe, start, trash};
+use crate::sequences::{self, Outcome, Task, bring_back, displaced, probe, start, trash, versions};
 use crate::sweep::{Found, Scope, Swept};
 use crate::walk::{Item, Walk};
 
@@ -72,6 +72,15 @@ pub enum Effect {
         core: Box<Core>,
         steps_max: usize,
         reply: plan::Reply,
+    },
+    Versions {
+        below: String,
+        reply: oneshot::Sender<Result<DeletedVersions, CommandError>>,
+    },
+    RestoreVersion {
+        path: String,
+        version_id: String,
+        reply: oneshot::Sender<Result<String, CommandError>>,
     },
     TrashRestore {
         item: String,
@@ -242,19 +251,22 @@ pub fn run(context: Context, effect: Effect) -> BoxFuture<'static, Event> {
                 let _ = reply.send(plan::draw_up(*core, steps_max, false).await);
                 Event::Answered
             }
-            Effect::TrashRestore { item, reply } => match trash::restore(&context, item).await {
-                Ok(path) => {
-                    let _ = reply.send(Ok(path.as_str().to_owned()));
-                    Event::Restored(path)
-                }
-                Err(error) => {
-                    let _ = reply.send(Err(error));
-                    Event::Answered
-                }
-            },
+            Effect::TrashRestore { item, reply } => restored(trash::restore(&context, item).await, reply),
+            Effect::Versions { below, reply } => {
+                let _ = reply.send(versions::deleted(&context, &below).await);
+                Event::Answered
+            }
+            Effect::RestoreVersion { path, version_id, reply } => {
+                restored(versions::restore(&context, &path, version_id).await, reply)
+            }
         }
     }
     .boxed()
+}
+
+fn restored(restored: Result<RelPath, CommandError>, reply: oneshot::Sender<Result<String, CommandError>>) -> Event {
+    let _ = reply.send(restored.as_ref().map(|path| path.as_str().to_owned()).map_err(Clone::clone));
+    restored.map_or(Event::Answered, Event::Restored)
 }
 
 async fn restart(context: &Context) -> Result<Restarted, Failure> {

@@ -52,6 +52,9 @@ pub trait ObjectStore: Send + Sync {
     async fn delete_many(&self, keys: &[(String, Condition)]) -> Result<Vec<Result<(), StoreError>>, StoreError>;
     /// Versions and delete markers of exactly this key, newest first; empty where the bucket keeps none.
     async fn versions(&self, key: &str) -> Result<Vec<ObjectVersion>, StoreError>;
+    /// Keys below `prefix` whose latest version is a delete marker, in key order, with what they held before. It looks at
+    /// a bounded number of versions, all pages.
+    async fn deleted(&self, prefix: &str) -> Result<Deleted, StoreError>;
     /// `None`: never enabled or not known to the store.
     async fn versioning(&self) -> Result<Option<bool>, StoreError>;
 }
@@ -160,6 +163,23 @@ pub struct ObjectVersion {
     pub is_latest: bool,
     /// `None`: a delete marker.
     pub generation: Option<Generation>,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Deleted {
+    pub objects: Vec<DeletedObject>,
+    /// There are further versions that were not looked at.
+    pub more: bool,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DeletedObject {
+    pub key: String,
+    /// The newest content.
+    pub version_id: String,
+    pub bytes: u64,
+    /// seconds since 1970, the store's clock
+    pub deleted_seconds: Option<i64>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

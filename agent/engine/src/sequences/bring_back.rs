@@ -2,12 +2,15 @@
 
 use std::sync::Arc;
 
+use gosync_plan::identity::{Identity, same_as_generation};
 use gosync_plan::{Generation, RelPath};
 
 use super::place::{Placed, place_new};
 use super::tmp_path;
 use super::trash;
 use crate::context::Context;
+use crate::crash::{self, CrashPoint};
+use crate::digest::{Digester, Wanted};
 use crate::look::{Failure, describe};
 use crate::mirror::Executed;
 use crate::ports::store::GetRequest;
@@ -59,12 +62,16 @@ async fn from_trash(context: &Context, path: &RelPath) -> Result<bool, String> {
 
 /// The deleted generation from the bucket's versions, as a local creation that goes up again.
 async fn from_versions(context: &Context, path: &RelPath, deleted: &Generation) -> Result<bool, String> {
-    fetch_version(context, path, deleted).await.map_err(|failure| match failure {
+    fetch_version(context, path, deleted).await.map_err(in_words)
+}
+
+pub(super) fn in_words(failure: Failure) -> String {
+    match failure {
         Failure::Store(error) => describe(&error),
         Failure::Local(error) => describe(&error),
         Failure::State(error) => describe(&error),
         Failure::Killed => "the agent is stopping".to_owned(),
-    })
+    }
 }
 
 /// False: the bucket has no such version.
@@ -87,16 +94,19 @@ pub async fn fetch_version(context: &Context, path: &RelPath, deleted: &Generati
     placed.map(|()| true)
 }
 
-async fn fetch_into(context: &Context, key: &str, version_id: String, tmp: &str) -> Result<(), Failure> {
+/// Fetches a version into a temp file, verified and durable.
+pub(super) async fn fetch_into(context: &Context, key: &str, version_id: String, tmp: &str) -> Result<(), Failure> {
     let request = GetRequest { key: key.to_owned(), etag: None, version_id: Some(version_id), range: None };
     let mut body = context.ports.store.get(request).await?;
     let head = body.head().clone();
     let tmp_there = tmp.to_owned();
     let file: Arc<dyn TreeFile> = context.local(move |tree| tree.create(&tmp_there, 0o600)).await??.into();
     let mut offset = 0;
+    let mut digester = Digester::new(Wanted { md5: true, ..Wanted::default() });
     while let Some(chunk) = body.chunk().await? {
         let (file, at) = (Arc::clone(&file), offset);
         offset += chunk.len() as u64;
+        digester.update(&chunk);
         context.local(move |_| file.write_at(at, &chunk)).await??;
     }
     let (is_link, tmp_there) = (head.facts.is_link && context.config.keep_links, tmp.to_owned());
@@ -110,10 +120,12 @@ async fn fetch_into(context: &Context, key: &str, version_id: String, tmp: &str)
             if is_link { tree.make_link(&tmp_there) } else { Ok(()) }
         })
         .await??;
-    if offset != head.generation.size {
-        let message = format!("{offset} bytes came of {}", head.generation.size);
+    let differs = same_as_generation(&digester.finish(), &head.generation, Some(&head.facts)) == Identity::Differs;
+    if offset != head.generation.size || differs {
+        let message = format!("{offset} bytes came of {}, or others than the version's", head.generation.size);
         return Err(StoreError::new(StoreErrorKind::Corrupt, "get", key, message).into());
     }
+    crash::reached(CrashPoint::VersionFetched);
     Ok(())
 }
 

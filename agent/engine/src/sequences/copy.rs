@@ -12,6 +12,7 @@ use super::download::{Fetched, NewFile};
 use super::upload::{acknowledged, begin, head_patiently, unresolved};
 use super::{Outcome, Task, tmp_path};
 use crate::context::Context;
+use crate::crash::{self, CrashPoint};
 use crate::digest::Wanted;
 use crate::look::read_digests;
 use crate::ports::StoreErrorKind;
@@ -54,6 +55,7 @@ pub async fn copy_in_bucket(
     let store = &context.ports.store;
     let copied = store.copy(&prefix.key(&source), Some(&etag), &prefix.key(task.path()), &Condition::Absent).await;
     drop(permit);
+    crash::reached(CrashPoint::CopiedInBucket);
     match copied {
         Ok(written) if written.generation.etag == etag => {
             let mut outcome = acknowledged(context, &entry, written.generation).await?;
@@ -105,6 +107,7 @@ pub(super) async fn copy_in_tree(
             copied
         })
         .await?;
+    crash::reached(CrashPoint::CopiedInTree);
     let Ok(Some(digests)) = copied else { return Ok(None) };
     if same_as_generation(&digests, &head.generation, Some(&head.facts)) == Identity::Same {
         return Ok(Some(Fetched { operation, tmp, digests, head, is_copy: true }));

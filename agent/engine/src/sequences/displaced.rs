@@ -11,6 +11,7 @@ use super::place::{make_folders, move_new, parent};
 use super::trash::{TrashName, move_to_trash};
 use super::{Outcome, displaced_path};
 use crate::context::{Context, DISPLACED};
+use crate::crash::{self, CrashPoint};
 use crate::digest::Wanted;
 use crate::durable::{Target, durable};
 use crate::look::read_digests;
@@ -100,6 +101,7 @@ async fn settle_entry(context: &Context, entry: JournalEntry) -> Result<Outcome,
             }
         })
         .await??;
+    crash::reached(CrashPoint::DisplacedSettled);
     match settled {
         Settled::Busy => Err(Outcome::Busy),
         Settled::Over => {

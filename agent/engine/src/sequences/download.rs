@@ -19,6 +19,7 @@ use super::trash::{TrashName, move_to_trash};
 use super::{Outcome, Task, displaced_path, tmp_path, write_ancestor};
 use crate::config::Limits;
 use crate::context::{Context, Reserved, Shared};
+use crate::crash::{self, CrashPoint};
 use crate::digest::{Digester, Wanted, of_bytes};
 use crate::durable::{Target, durable};
 use crate::look::{Failure, READ_BYTES, read_digests};
@@ -57,6 +58,7 @@ pub async fn download(
         ExpectLocal::Absent => 0,
     };
     let fetched = fetch(context, task, &remote).await?;
+    crash::reached(CrashPoint::Fetched);
     let generation = remote.completed_by(&fetched.head.generation);
     let (bytes, content) = (fetched.digests.size, fetched.digests.blake3);
     let nonce = fetched.head.facts.nonce;
@@ -88,6 +90,7 @@ pub async fn download(
             put_in_place_over(context, path, &fetched, &generation, displaced).await?
         }
     };
+    crash::reached(CrashPoint::Placed);
     let mut look_at = Vec::new();
     if let (ModeMerge::Send, Some(mode)) = (merged, ancestor_mode) {
         // The mode that the file was given is news; the next look sends it.
@@ -140,6 +143,7 @@ pub async fn conflict(
             Ok(kept)
         })
         .await??;
+    crash::reached(CrashPoint::ConflictCopyMade);
     // Until this is through nobody looks at the copy: its name may be taken back.
     let (copy, now, _reserved, ours) = match kept {
         Kept::As { copy, now, reserved, ours } => (copy, now, reserved, ours),
@@ -222,6 +226,7 @@ pub async fn overrule(
         }
     };
     durable(context, vec![Target::Folder(folder)]).await??;
+    crash::reached(CrashPoint::OverruledKept);
     let generation = remote.completed_by(&fetched.head.generation);
     let mut outcome = super::upload::upload(context, task, local, ExpectRemote::Object(generation)).await?;
     if let (Outcome::Done { events, look_at }, Some(copy)) = (&mut outcome, copy) {
@@ -394,6 +399,7 @@ async fn put_in_place_over(
         began_ms: context.utc_ms(),
     };
     context.record(vec![StateChange::Begin(entry.clone())], Vec::new()).await?;
+    crash::reached(CrashPoint::InstallJournalled);
     let (path, tmp) = (path.clone(), fetched.tmp.clone());
     let to = displaced_path(fetched.operation);
     let placed = context.local(move |tree| place_over(tree, &tmp, &to, &path, planned)).await?;
@@ -635,6 +641,7 @@ async fn fetch_range_once(
             break;
         }
     }
+    crash::reached(CrashPoint::RangeFetched);
     if offset == range.end { Ok(()) } else { Err(corrupt(key, "fewer bytes than asked for").into()) }
 }
 

@@ -17,6 +17,7 @@ pub mod remove;
 pub mod start;
 pub mod trash;
 pub mod upload;
+pub mod versions;
 
 use gosync_plan::decide::Action;
 use gosync_plan::settle::PlannedOperation;

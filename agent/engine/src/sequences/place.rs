@@ -7,6 +7,7 @@
 use gosync_plan::{Fingerprint, RelPath};
 
 use crate::context::DISPLACED;
+use crate::crash::{self, CrashPoint};
 use crate::ports::local::Kind;
 use crate::ports::{Lease, LocalTree, TreeError, TreeErrorKind, TreeFile};
 
@@ -44,6 +45,7 @@ pub fn place_new(tree: &dyn LocalTree, tmp: &str, path: &RelPath) -> Result<Plac
         }
         Err(error) => return Err(error),
     }
+    crash::reached(CrashPoint::PlacedNew);
     folders.push(parent(path));
     finish(&*new, before, folders)
 }
@@ -135,6 +137,7 @@ pub fn place_over(
     }
     let before = new.stat()?.fingerprint;
     out_of_sight(tree, tmp, displaced)?;
+    crash::reached(CrashPoint::NewSetAside);
     let still = tree.stat(path.as_str()).is_ok_and(|stat| stat.kind == Kind::File && stat.fingerprint == planned);
     if !still {
         tree.unlink(displaced)?;
@@ -149,6 +152,7 @@ pub fn place_over(
         }
         Err(error) => return Err(error),
     }
+    crash::reached(CrashPoint::Exchanged);
     old.release_lease();
     finish(&*new, before, vec![parent(path), DISPLACED.to_owned()])
 }

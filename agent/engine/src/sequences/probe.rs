@@ -8,6 +8,7 @@ use futures_util::future::join_all;
 use gosync_plan::{Nonce, Prefix};
 
 use crate::context::Context;
+use crate::crash::{self, CrashPoint};
 use crate::handle::Conditions;
 use crate::look::Failure;
 use crate::ports::state::StateChange;
@@ -16,6 +17,8 @@ use crate::ports::{ObjectStore, StoreError, StoreErrorKind};
 
 /// The note of a replica's state that holds what the last probe found.
 pub const NOTE_PROBE: &str = "probe";
+/// Names the folder of a probe that is under way.
+const NOTE_PROBING: &str = "probing";
 /// Creations of one key that race each other.
 const RACERS: usize = 4;
 const STALE_ETAG: &str = "00000000000000000000000000000000";
@@ -38,15 +41,19 @@ pub async fn conditions(context: &Context) -> Result<Conditions, Failure> {
     {
         return Ok(note.conditions);
     }
-    let conditions = probe(context).await?;
+    let (state, store) = (&context.ports.state, &*context.ports.store);
+    // The name is noted first: what a kill leaves in the bucket is found by it.
+    if let Some(left) = state.note(NOTE_PROBING).await? {
+        tidy(store, &left).await?;
+    }
+    let folder = probe_folder(&context.config.prefix, context.ports.ids.nonce());
+    state.apply(vec![StateChange::PutNote(NOTE_PROBING.to_owned(), folder.clone())]).await?;
+    let conditions = probe_below(store, &folder).await?;
     let note = serde_json::to_string(&Note { remote, at_ms: now_ms, conditions }).unwrap_or_default();
-    context.ports.state.apply(vec![StateChange::PutNote(NOTE_PROBE.to_owned(), note)]).await?;
+    let probed =
+        vec![StateChange::PutNote(NOTE_PROBE.to_owned(), note), StateChange::DropNote(NOTE_PROBING.to_owned())];
+    state.apply(probed).await?;
     Ok(conditions)
-}
-
-async fn probe(context: &Context) -> Result<Conditions, Failure> {
-    let ports = &context.ports;
-    Ok(probe_store(&*ports.store, &context.config.prefix, ports.ids.nonce()).await?)
 }
 
 /// What a note says that was made for this store.
@@ -58,13 +65,37 @@ pub fn noted_conditions(note: &str, endpoint: &str, bucket: &str) -> Option<Cond
 
 /// Probes now, below `prefix`.
 pub async fn probe_store(store: &dyn ObjectStore, prefix: &Prefix, nonce: Nonce) -> Result<Conditions, StoreError> {
-    let folder = format!("{}probe/{}/", prefix.own_folder(), nonce.to_hex());
-    let keys = ["put", "copy"].map(|name| format!("{folder}{name}"));
+    probe_below(store, &probe_folder(prefix, nonce)).await
+}
+
+/// Ends with `/`.
+fn probe_folder(prefix: &Prefix, nonce: Nonce) -> String {
+    format!("{}probe/{}/", prefix.own_folder(), nonce.to_hex())
+}
+
+fn keys_below(folder: &str) -> [String; 2] {
+    ["put", "copy"].map(|name| format!("{folder}{name}"))
+}
+
+async fn probe_below(store: &dyn ObjectStore, folder: &str) -> Result<Conditions, StoreError> {
+    let keys = keys_below(folder);
     let result = probe_keys(store, &keys).await;
     for key in &keys {
         store.delete(key, &Condition::None).await.ok();
     }
     result
+}
+
+/// Removes what a probe left that was cut short.
+async fn tidy(store: &dyn ObjectStore, folder: &str) -> Result<(), StoreError> {
+    for key in keys_below(folder) {
+        // A store that doesn't tell of its uploads keeps them.
+        for pending in store.list_uploads(&key).await.unwrap_or_default() {
+            store.abort_upload(&pending.key, &pending.upload).await?;
+        }
+        store.delete(&key, &Condition::None).await?;
+    }
+    Ok(())
 }
 
 async fn probe_keys(store: &dyn ObjectStore, [put, copy]: &[String; 2]) -> Result<Conditions, StoreError> {
@@ -103,6 +134,7 @@ async fn probe_keys(store: &dyn ObjectStore, [put, copy]: &[String; 2]) -> Resul
     let multipart_holds = {
         let upload = store.create_upload(put, &ObjectHeaders::default()).await?;
         let etag = store.upload_part(put, &upload, 1, Bytes::from_static(b"part")).await?;
+        crash::reached(CrashPoint::Probing);
         let refused = refused(store.complete_upload(put, &upload, &[(1, etag)], &Condition::Absent).await.map(|_| ()));
         store.abort_upload(put, &upload).await.ok();
         refused?

@@ -8,6 +8,7 @@ use super::start::root_is_ours;
 use super::trash::{TrashName, move_to_trash};
 use super::{Outcome, Task, bring_back};
 use crate::context::Context;
+use crate::crash::{self, CrashPoint};
 use crate::durable::{Target, durable};
 use crate::look::{Failure, head_entry, stat_entry};
 use crate::planted::{self, Planted};
@@ -37,10 +38,12 @@ pub async fn delete_object(context: &Context, task: &Task, remote: Generation) -
         began_ms: context.utc_ms(),
     };
     context.record(vec![StateChange::Begin(entry.clone())], Vec::new()).await?;
+    crash::reached(CrashPoint::DeleteJournalled);
     let key = context.config.prefix.key(&path);
     let permit = context.shared.small.acquire().await;
     let deletion = context.ports.store.delete(&key, &Condition::Etag(remote.etag.clone())).await;
     drop(permit);
+    crash::reached(CrashPoint::ObjectDeleted);
     match deletion {
         Ok(()) => {
             let mut outcome = deleted(context, &entry).await?;
@@ -144,6 +147,7 @@ pub async fn trash_local(context: &Context, task: &Task, local: Fingerprint) -> 
         began_ms: context.utc_ms(),
     };
     context.record(vec![StateChange::Begin(entry.clone())], Vec::new()).await?;
+    crash::reached(CrashPoint::TrashJournalled);
     let (path_there, volume) = (path.clone(), context.identity().volume);
     let moved = context
         .local(move |tree| -> Result<Moved, TreeError> {
@@ -167,11 +171,13 @@ pub async fn trash_local(context: &Context, task: &Task, local: Fingerprint) -> 
         Ok(Moved::Busy) => return Err(end_with(context, entry, Outcome::Busy).await),
         Err(error) => return Err(end_with(context, entry, error.into()).await),
     };
+    crash::reached(CrashPoint::Trashed);
     context.displaced(entry);
     durable(context, vec![Target::Folder(parent(&path)), Target::Folder(folder)]).await??;
     let gone = FileChange::Delete { key: context.config.prefix.key(&path), etag: None };
     // The journal entry stays until the trashed content is known to be at rest.
     context.record(vec![StateChange::DropAncestor(path.clone())], vec![gone]).await?;
+    crash::reached(CrashPoint::TrashRecorded);
     if !context.config.keep_folders {
         let above = path.clone();
         context.local(move |tree| remove_empty_folders(tree, &above)).await?;
@@ -226,6 +232,7 @@ pub async fn move_aside(context: &Context, path: &RelPath, local: Fingerprint) -
     let path = path.clone();
     // First, so that the file's absence is never taken for a delete.
     context.record(vec![StateChange::DropAncestor(path.clone())], Vec::new()).await?;
+    crash::reached(CrashPoint::AsideForgotten);
     let (tag, prefix) = (context.conflict_tag(), context.config.prefix.clone());
     let path_there = path.clone();
     let moved = context
@@ -249,6 +256,7 @@ pub async fn move_aside(context: &Context, path: &RelPath, local: Fingerprint) -
         }
         Some(Some(copy)) => copy,
     };
+    crash::reached(CrashPoint::MovedAside);
     durable(context, vec![Target::Folder(parent(&path))]).await??;
     let events = vec![Event::Conflict { path: path.clone(), copy: copy.clone() }];
     Ok(Outcome::Done { events, look_at: vec![copy, path] })

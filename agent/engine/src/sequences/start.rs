@@ -4,6 +4,7 @@ use gosync_plan::HaltReason;
 use serde::{Deserialize, Serialize};
 
 use crate::context::{Context, MARKER, OWN, lock};
+use crate::crash::{self, CrashPoint};
 use crate::look::Failure;
 use crate::ports::state::StateChange;
 use crate::ports::{LocalTree, RootFacts, TreeError, TreeErrorKind};
@@ -84,6 +85,7 @@ pub async fn check_root(context: &Context) -> Result<Root, Failure> {
                 Some(marker) => marker,
                 None => make_marker(context, &remote).await?,
             };
+            crash::reached(CrashPoint::MarkerPlaced);
             let mut changes = first_run();
             changes.push(StateChange::PutNote(NOTE_VOLUME.to_owned(), marker.uuid.clone()));
             changes.push(StateChange::PutNote(NOTE_REMOTE.to_owned(), remote.clone()));
@@ -190,6 +192,7 @@ async fn write_marker(context: &Context, uuid: String, remote: &str) -> Result<M
             let file = tree.create(&new, 0o644)?;
             file.write_at(0, &text)?;
             file.sync()?;
+            crash::reached(CrashPoint::MarkerWritten);
             tree.rename(&new, MARKER)?;
             tree.sync_folder(OWN)?;
             tree.sync_folder("")

@@ -2,12 +2,14 @@
 //! no two items meet; or, where a name has no room for them, `.gosync/trash/<utc-date>/~<8 hex>/<original path>`. Either way
 //! the original path can be read off an item, and no index can be lost.
 
-use gosync_plan::{Nonce, RelPath};
+use gosync_plan::conflict::{ConflictTag, free_conflict_name};
+use gosync_plan::{Nonce, Prefix, RelPath};
 
 use super::download::has_room;
 use super::place::{make_folders, move_new, parent};
 use crate::config::Limits;
 use crate::context::{Context, TRASH};
+use crate::crash::{self, CrashPoint};
 use crate::handle::{CommandError, TrashItem};
 use crate::look::describe;
 use crate::ports::local::Kind;
@@ -124,8 +126,7 @@ pub fn list(tree: &dyn LocalTree) -> Result<Vec<TrashItem>, TreeError> {
 
 /// Puts an item back at its path, or beside it where that is taken. Returns the path.
 pub async fn restore(context: &Context, item: String) -> Result<RelPath, CommandError> {
-    let date_here = context.conflict_tag();
-    let prefix = context.config.prefix.clone();
+    let place = FreePlace::of(context);
     let asked = item.clone();
     let restored = context
         .local(move |tree| -> Result<RelPath, TreeError> {
@@ -135,23 +136,7 @@ pub async fn restore(context: &Context, item: String) -> Result<RelPath, Command
             }
             let path = RelPath::new(original(&item))
                 .map_err(|_| TreeError::new(TreeErrorKind::NotFound, "restore", from.as_str()))?;
-            let mut folders = make_folders(tree, &path)?;
-            let path = match move_new(tree, &from, path.as_str()) {
-                Err(error) if error.kind == TreeErrorKind::Exists => {
-                    let free = gosync_plan::conflict::free_conflict_name(&path, &date_here, &prefix, |name| {
-                        tree.stat(name.as_str()).is_ok()
-                    })
-                    .ok_or(error)?;
-                    move_new(tree, &from, free.as_str())?;
-                    free
-                }
-                result => result.map(|()| path)?,
-            };
-            folders.push(parent(&path));
-            for folder in folders {
-                tree.sync_folder(&folder)?;
-            }
-            Ok(path)
+            place.put(tree, &from, path)
         })
         .await;
     match restored {
@@ -166,6 +151,38 @@ pub async fn restore(context: &Context, item: String) -> Result<RelPath, Command
             message: "the agent is stopping".to_owned(),
             hint: "try again when it runs".to_owned(),
         }),
+    }
+}
+
+/// Where a content comes back to that somebody asked for.
+pub(super) struct FreePlace {
+    tag: ConflictTag,
+    prefix: Prefix,
+}
+
+impl FreePlace {
+    pub(super) fn of(context: &Context) -> Self {
+        Self { tag: context.conflict_tag(), prefix: context.config.prefix.clone() }
+    }
+
+    /// Puts what stands at `from` at `path`, or beside it where that is taken. Returns the path.
+    pub(super) fn put(&self, tree: &dyn LocalTree, from: &str, path: RelPath) -> Result<RelPath, TreeError> {
+        let mut folders = make_folders(tree, &path)?;
+        let path = match move_new(tree, from, path.as_str()) {
+            Err(error) if error.kind == TreeErrorKind::Exists => {
+                let taken = |name: &RelPath| tree.stat(name.as_str()).is_ok();
+                let free = free_conflict_name(&path, &self.tag, &self.prefix, taken).ok_or(error)?;
+                move_new(tree, from, free.as_str())?;
+                free
+            }
+            result => result.map(|()| path)?,
+        };
+        crash::reached(CrashPoint::TrashRestored);
+        folders.push(parent(&path));
+        for folder in folders {
+            tree.sync_folder(&folder)?;
+        }
+        Ok(path)
     }
 }
 

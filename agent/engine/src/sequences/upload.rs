@@ -18,6 +18,7 @@ use super::read::{Large, Reading, Small, end, hash_large, read_full, read_small}
 use super::recover::abort_stale;
 use super::{Outcome, Task, tmp_path, write_ancestor};
 use crate::context::Context;
+use crate::crash::{self, CrashPoint};
 use crate::digest::{Digester, Wanted, of_bytes};
 use crate::durable::{Target, durable};
 use crate::look::Failure;
@@ -70,9 +71,11 @@ async fn upload_small(
         condition: condition(&expect),
     };
     // Only while it is sent: the next request goes out while this one is written down.
+    crash::reached(CrashPoint::UploadJournalled);
     let permit = context.shared.small.acquire().await;
     let written = context.ports.store.put(request).await.map(|written| written.generation);
     drop(permit);
+    crash::reached(CrashPoint::UploadSent);
     conclude(context, entry, written, None).await
 }
 
@@ -197,14 +200,13 @@ impl Sending<'_> {
             .complete_upload(&key, &upload, &sent, &condition(self.expect))
             .await
             .map(|written| written.generation);
+        crash::reached(CrashPoint::PartsCompleted);
         let refused = matches!(&written, Err(error) if !error.outcome_unknown());
         let outcome = conclude(context, entry, written, expected).await;
         if refused {
             // A refused completion leaves the upload behind.
+            // Of one that may still be open, the id is kept: the next try goes on with it.
             store.abort_upload(&key, &upload).await.ok();
-        }
-        // Of an upload that may still be open, the id is kept: the next try goes on with it.
-        if refused || matches!(outcome, Ok(Outcome::Done { .. })) {
             context.record(vec![StateChange::DropUpload(upload)], Vec::new()).await?;
         }
         outcome
@@ -254,6 +256,7 @@ impl Sending<'_> {
                 return Err(error.into());
             }
         };
+        crash::reached(CrashPoint::PartsBegun);
         let row = UploadRow {
             upload: upload.clone(),
             key: key.to_owned(),
@@ -265,6 +268,7 @@ impl Sending<'_> {
             began_ms: context.utc_ms(),
         };
         context.record(vec![StateChange::PutUpload(row)], Vec::new()).await?;
+        crash::reached(CrashPoint::PartsNoted);
         Ok((entry, upload, Vec::new()))
     }
 
@@ -335,7 +339,10 @@ async fn send_part(
     let mut attempt = 0;
     loop {
         match context.ports.store.upload_part(key, upload, number, body.clone()).await {
-            Ok(etag) => return Ok(etag),
+            Ok(etag) => {
+                crash::reached(CrashPoint::PartSent);
+                return Ok(etag);
+            }
             Err(error) if error.is_transient() && attempt < context.config.limits.retries_max => {
                 attempt += 1;
                 context.ports.clock.sleep_ms(backoff_ms(attempt)).await;
@@ -461,7 +468,13 @@ async fn write_down(context: &Context, entry: &JournalEntry, generation: Generat
     durable(context, local_side).await??;
     let ancestor =
         Ancestor { fingerprint: *local, generation, content: Some(digests.blake3), nonce: Some(entry.id), open: *open };
-    write_ancestor(context, &entry.path, ancestor, vec![StateChange::End(entry.id)]).await?;
+    let mut over = vec![StateChange::End(entry.id)];
+    if digests.size > context.config.limits.part_bytes {
+        // It went up in parts, and there is nothing to go on with.
+        let rows = context.ports.state.uploads().await?.into_iter().filter(|row| row.operation == entry.id);
+        over.extend(rows.map(|row| StateChange::DropUpload(row.upload)));
+    }
+    write_ancestor(context, &entry.path, ancestor, over).await?;
     Ok(())
 }
 
