@@ -57,6 +57,7 @@ impl Stamps {
 pub async fn keep_reading(agent: Arc<Agent>, source: Source, mut files: Vec<PathBuf>) {
     let mut in_use = Stamps::of(&source.path, &files);
     let mut last = in_use.clone();
+    let mut refused: Option<Problems> = None;
     loop {
         let asked = tokio::select! {
             () = source.asked.notified() => true,
@@ -66,11 +67,12 @@ pub async fn keep_reading(agent: Arc<Agent>, source: Source, mut files: Vec<Path
         // Two looks that agree: whoever writes has finished.
         let at_rest = now == last;
         last = now.clone();
-        if !asked && (now == in_use || !at_rest) {
+        // What was refused may be mended by a file that nobody looks at: a secret that comes later.
+        if !asked && (!at_rest || (now == in_use && refused.is_none())) {
             continue;
         }
         in_use = now;
-        match read(&source) {
+        let applied = match read(&source) {
             Ok(loaded) => {
                 if loaded.files != files {
                     files = loaded.files.clone();
@@ -78,17 +80,21 @@ pub async fn keep_reading(agent: Arc<Agent>, source: Source, mut files: Vec<Path
                     last = in_use.clone();
                 }
                 let log_level = loaded.config.log.level;
-                match agent.apply(loaded.config).await {
-                    Ok(()) => {
-                        if let Some(log) = &agent.parts.log_level {
-                            log.set(level(log_level));
-                        }
-                    }
-                    Err(problems) => agent.refuse_config(&problems),
+                let applied = agent.apply(loaded.config).await;
+                if let (Ok(()), Some(log)) = (&applied, &agent.parts.log_level) {
+                    log.set(level(log_level));
                 }
+                applied
             }
-            Err(problems) => agent.refuse_config(&problems),
+            Err(problems) => Err(problems),
+        };
+        let problems = applied.err();
+        if let Some(problems) = &problems
+            && problems != refused.as_ref().unwrap_or(&Problems(Vec::new()))
+        {
+            agent.refuse_config(problems);
         }
+        refused = problems;
     }
 }
 

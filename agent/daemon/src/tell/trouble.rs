@@ -123,6 +123,10 @@ impl<'a> Request<'a> {
                 format!("{endpoint} breaks off its replies: {}", self.text)
             }
             ("Transport" | "Corrupt", _) => format!("{endpoint} breaks off its replies: {}: {cause}", self.text),
+            ("Unavailable", "RequestTimeTooSkewed") => format!(
+                "this machine's clock and that of {endpoint} are far apart ({code}): set this machine's clock; until then \
+                 requests are signed by the store's"
+            ),
             ("Unavailable", _) => format!("{endpoint} has a fault of its own ({}): it is tried again later", self.text),
             _ => format!("{endpoint}: {}", self.plain()),
         }
@@ -257,6 +261,14 @@ mod tests {
                 Some(certificate),
                 "http://s3.home:9000 can't be reached: invalid peer certificate: UnknownIssuer; see that it runs, or \
                  correct s3.endpoint",
+            ),
+            (
+                "s3",
+                Kind::Unavailable,
+                "RequestTimeTooSkewed: The difference between the request time and the current time is too large.",
+                None,
+                "this machine's clock and that of http://s3.home:9000 are far apart (RequestTimeTooSkewed): set this \
+                 machine's clock; until then requests are signed by the store's",
             ),
             (
                 "s3",

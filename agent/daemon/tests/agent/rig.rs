@@ -120,6 +120,13 @@ impl Rig {
         Agent::launch(self.temp.path(), config)
     }
 
+    /// Of a config that is there already: a file, or a folder of files.
+    pub async fn start_on(&self, config: &Path) -> Agent {
+        let mut agent = Agent::spawn(CONFIG, config, self.path("data/gosync.sock"), self.path("data.log"));
+        agent.answering().await;
+        agent
+    }
+
     pub async fn start(&self, config: &Value) -> Agent {
         let mut agent = self.launch(config);
         agent.answering().await;
