@@ -41,6 +41,7 @@ fmt: ## format all code
 bench: tools ## measure against rclone on the same server; results in bench/results
 	$(RUN) build --release -p gosync
 	$(RUN) run --release -p gosync-tests --bin bench
+	$(RUN) run --release -p gosync-tests --bin bench scale
 
 clean: ## remove what these targets made: target, results and the built tools
 	$(CARGO) clean

@@ -7,6 +7,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod run;
+mod scale;
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -49,12 +50,13 @@ struct Size {
     big_bytes: usize,
 }
 
+/// A size from the environment.
+fn number(name: &str, default: usize) -> usize {
+    std::env::var(name).map_or(default, |text| text.parse().unwrap_or_else(|_| panic!("{name}={text}: a number")))
+}
+
 impl Size {
     fn from_environment() -> Self {
-        let number = |name: &str, default| {
-            std::env::var(name)
-                .map_or(default, |text| text.parse().unwrap_or_else(|_| panic!("{name}={text}: a number")))
-        };
         Self {
             rounds: number("GOSYNC_BENCH_ROUNDS", 3),
             files: number("GOSYNC_BENCH_FILES", 10_000),
@@ -69,6 +71,14 @@ type Figures = BTreeMap<(usize, &'static str), Vec<Spent>>;
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() {
+    match std::env::args().nth(1).as_deref() {
+        None => beside_rclone().await,
+        Some("scale") => scale::run().await,
+        Some(other) => panic!("{other}: nothing, or scale"),
+    }
+}
+
+async fn beside_rclone() {
     let size = Size::from_environment();
     let folder = Folder::new("bench");
     println!(
@@ -79,7 +89,7 @@ async fn main() {
         size.rounds
     );
     let (small, big) = (folder.dir("small"), folder.dir("big"));
-    plant(&small, &size);
+    plant_files(&small, size.files, size.file_bytes);
     fs::write(big.join("big"), random(0, size.big_bytes)).unwrap();
 
     let server = Server::minio().await;
@@ -125,13 +135,13 @@ fn random(seed: u64, bytes: usize) -> Vec<u8> {
 }
 
 /// A hundred files a folder.
-fn plant(root: &Path, size: &Size) {
-    for number in 0..size.files {
+fn plant_files(root: &Path, files: usize, bytes: usize) {
+    for number in 0..files {
         let folder = root.join(format!("folder-{:03}", number / 100));
         if number % 100 == 0 {
             fs::create_dir_all(&folder).unwrap();
         }
-        fs::write(folder.join(format!("file-{number:06}.bin")), random(number as u64, size.file_bytes)).unwrap();
+        fs::write(folder.join(format!("file-{number:06}.bin")), random(number as u64, bytes)).unwrap();
     }
 }
 
@@ -288,12 +298,16 @@ fn report(figures: &Figures, size: &Size) {
         PEAK_BYTES_MAX >> 20
     );
 
+    let result = json!({"files": size.files, "file_bytes": size.file_bytes, "big_bytes": size.big_bytes, "rounds": size.rounds,
+        "peak_bytes": peak, "peak_bytes_max": PEAK_BYTES_MAX, "rows": rows});
+    write_results("peers", &result);
+}
+
+fn write_results(name: &str, result: &serde_json::Value) {
     let results = Path::new(env!("CARGO_MANIFEST_DIR")).join("../bench/results");
     fs::create_dir_all(&results).unwrap();
     let seconds = std::time::UNIX_EPOCH.elapsed().unwrap().as_secs();
-    let file = results.join(format!("{seconds}.json"));
-    let result = json!({"files": size.files, "file_bytes": size.file_bytes, "big_bytes": size.big_bytes, "rounds": size.rounds,
-        "peak_bytes": peak, "peak_bytes_max": PEAK_BYTES_MAX, "rows": rows});
-    fs::write(&file, serde_json::to_string_pretty(&result).unwrap()).unwrap();
-    println!("written to bench/results/{seconds}.json");
+    let file = results.join(format!("{name}-{seconds}.json"));
+    fs::write(&file, serde_json::to_string_pretty(result).unwrap()).unwrap();
+    println!("written to bench/results/{name}-{seconds}.json");
 }

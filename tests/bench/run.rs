@@ -52,10 +52,15 @@ pub struct Agent {
 
 impl Agent {
     pub fn new(address: &Address, bucket: &str, local: &Path, remote: &str) -> Self {
+        Self::with(address, bucket, local, remote, |_| {})
+    }
+
+    pub fn with(address: &Address, bucket: &str, local: &Path, remote: &str, change: impl FnOnce(&mut Value)) -> Self {
         let home = Folder::new("bench-agent");
         let mut config = with_mirror(config(home.path(), address, bucket), "bench", local, remote);
         // As it comes: no interval of the tests' own.
         config["sync"] = serde_json::json!({});
+        change(&mut config);
         fs::write(home.path().join("config.yaml"), config.to_string()).unwrap();
         Self { home, config }
     }
@@ -66,6 +71,30 @@ impl Agent {
 
     /// From the start of the process to the receipt of a flush.
     pub async fn until_flushed(&self) -> Spent {
+        let running = self.start();
+        self.flush();
+        running.end()
+    }
+
+    /// Takes over all keys below a path, from the start of the process on.
+    pub fn provision(&self, path: &str) -> Spent {
+        let running = self.start();
+        self.ask(&["sync", "provision", path]);
+        running.end()
+    }
+
+    /// Until everything is in step.
+    pub fn flush(&self) {
+        self.ask(&["sync", "flush", "--wait", "--timeout", "3600s"]);
+    }
+
+    fn ask(&self, args: &[&str]) {
+        let output = gosync(self.home.path(), args).env("GOSYNC_SOCKET", self.socket()).output().unwrap();
+        assert!(output.status.success(), "{}\n{}", String::from_utf8_lossy(&output.stderr), self.log());
+    }
+
+    /// Until its socket is there.
+    pub fn start(&self) -> Running<'_> {
         let log = fs::File::create(self.home.path().join("agent.log")).unwrap();
         let mut command = gosync(self.home.path(), &["agent", "--config", "config.yaml"]);
         command.stdin(Stdio::null()).stdout(log.try_clone().unwrap()).stderr(log);
@@ -76,21 +105,46 @@ impl Agent {
             assert!(started.elapsed() < Duration::from_secs(60), "no socket:\n{}", self.log());
             std::thread::sleep(Duration::from_millis(2));
         }
-        let flush = gosync(self.home.path(), &["sync", "flush", "--wait", "--timeout", "600s"])
-            .env("GOSYNC_SOCKET", self.socket())
-            .output()
-            .unwrap();
-        let wall_seconds = started.elapsed().as_secs_f64();
-        assert!(flush.status.success(), "{}\n{}", String::from_utf8_lossy(&flush.stderr), self.log());
-        let spent = Spent { wall_seconds, cpu_seconds: cpu(&child), peak_bytes: peak(&child).unwrap() };
-        kill_process(Pid::from_child(&child), Signal::TERM).unwrap();
-        let status = child.wait().unwrap();
-        assert!(status.success(), "{status}\n{}", self.log());
-        spent
+        Running { agent: self, child, started }
     }
 
     fn log(&self) -> String {
         fs::read_to_string(self.home.path().join("agent.log")).unwrap_or_default()
+    }
+}
+
+/// A started agent.
+pub struct Running<'a> {
+    agent: &'a Agent,
+    child: Child,
+    started: Instant,
+}
+
+impl Running<'_> {
+    /// Seconds so far.
+    pub fn cpu(&self) -> f64 {
+        cpu(&self.child)
+    }
+
+    /// Bytes that are in memory now.
+    pub fn resident(&self) -> u64 {
+        of_status(&self.child, "VmRSS:").unwrap()
+    }
+
+    /// What it has spent until now; then it ends as it is asked to.
+    pub fn end(mut self) -> Spent {
+        let wall_seconds = self.started.elapsed().as_secs_f64();
+        let spent = Spent { wall_seconds, cpu_seconds: self.cpu(), peak_bytes: peak(&self.child).unwrap() };
+        kill_process(Pid::from_child(&self.child), Signal::TERM).unwrap();
+        let status = self.child.wait().unwrap();
+        assert!(status.success(), "{status}\n{}", self.agent.log());
+        spent
+    }
+
+    /// Without a word.
+    pub fn kill(mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
     }
 }
 
@@ -105,7 +159,12 @@ fn cpu(child: &Child) -> f64 {
 
 /// The most memory that was ever resident, bytes; none once the process has ended.
 fn peak(child: &Child) -> Option<u64> {
+    of_status(child, "VmHWM:")
+}
+
+/// A line of the kernel's account of a process, bytes.
+fn of_status(child: &Child, name: &str) -> Option<u64> {
     let status = fs::read_to_string(format!("/proc/{}/status", child.id())).ok()?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
+    let line = status.lines().find_map(|line| line.strip_prefix(name))?;
     Some(line.trim().trim_end_matches(" kB").parse::<u64>().unwrap() << 10)
 }
