@@ -107,8 +107,13 @@ impl Agent {
 
     /// One that ends itself at this crash point of the engine; only debug builds know them.
     pub fn launch_to_crash(home: &Path, config: &Value, point: &str) -> Self {
+        Self::launch_in(home, config, &[("GOSYNC_CRASH_AT", point)])
+    }
+
+    /// With these variables in its environment.
+    pub fn launch_in(home: &Path, config: &Value, environment: &[(&str, &str)]) -> Self {
         Self::launch_with(home, config, |command| {
-            command.env("GOSYNC_CRASH_AT", point);
+            command.envs(environment.iter().copied());
         })
     }
 

@@ -59,6 +59,8 @@ pub struct Seen {
     pub key: String,
     pub query: String,
     pub range: Option<String>,
+    /// As they came.
+    pub headers: HeaderMap,
     /// Of the answer; none while it is under way, or when the rule kept it from the client.
     pub status: Option<u16>,
     /// Body bytes from the client.
@@ -239,6 +241,7 @@ fn note(request: &Request<Incoming>) -> Seen {
             .headers()
             .get(http::header::RANGE)
             .map(|range| String::from_utf8_lossy(range.as_bytes()).into_owned()),
+        headers: request.headers().clone(),
         status: None,
         sent_bytes: 0,
         received_bytes: 0,

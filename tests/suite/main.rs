@@ -28,6 +28,8 @@ mod rig;
 mod roots;
 mod scrub;
 mod semantics;
+mod settings;
 mod strangers;
+mod transfers;
 mod trash;
 mod two_way;

@@ -232,6 +232,10 @@ impl LocalTree for AbsentTree {
         absent("open", path)
     }
 
+    fn reopen(&self, path: &str) -> Result<Box<dyn TreeFile>, TreeError> {
+        absent("open", path)
+    }
+
     fn create(&self, path: &str, _: u32) -> Result<Box<dyn TreeFile>, TreeError> {
         absent("create", path)
     }

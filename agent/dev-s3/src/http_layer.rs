@@ -17,10 +17,12 @@ use tokio_util::task::TaskTracker;
 use crate::auth;
 use crate::counters::{Counters, Operation};
 use crate::faults::{Chosen, Effect, Faults};
+use crate::options::Checksums;
 
 pub struct Front {
     pub service: S3Service,
     pub region: Option<String>,
+    pub checksums: Checksums,
     pub faults: Faults,
     pub counters: Counters,
     pub tasks: TaskTracker,
@@ -73,6 +75,10 @@ impl Front {
                 );
                 refuse(request.into_body(), error).await?
             }
+            None if self.checksums == Checksums::Refused && claims_checksum(request.headers()) => {
+                let error = s3_error!(InvalidArgument, "x-amz-checksum headers and trailers are not known here");
+                refuse(request.into_body(), error).await?
+            }
             None => {
                 request.extensions_mut().insert(chosen.clone());
                 self.service.call(request).await.map_err(|_: HttpError| Dropped)?
@@ -115,6 +121,14 @@ impl Front {
         let counters = self.counters.clone();
         Ok(response.map(|body| ReplyBody { body, position: 0, cut, waited: false, end, flip, counters }))
     }
+}
+
+fn claims_checksum(headers: &http::HeaderMap) -> bool {
+    let of_a_checksum = |name: &str| {
+        matches!(name, "x-amz-trailer" | "x-amz-sdk-checksum-algorithm")
+            || (name.starts_with("x-amz-checksum-") && name != "x-amz-checksum-mode")
+    };
+    headers.keys().any(|name| of_a_checksum(name.as_str()))
 }
 
 /// Reads the body to its end before refusing: a client that is still sending would miss the answer.

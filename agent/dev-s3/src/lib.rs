@@ -36,5 +36,5 @@ mod versions;
 pub use counters::{Counters, Counts, Operation};
 pub use error::{Error, Kind};
 pub use faults::{Effect, Fault, FaultId, Faults, Keys};
-pub use options::{Condition, Conditions, Etags, Options};
+pub use options::{Checksums, Condition, Conditions, Etags, Options};
 pub use server::{DevS3, Running};

@@ -20,6 +20,7 @@ pub struct Options {
     /// Most entries in one page of a listing, 1 to 1000.
     pub page_size_max: usize,
     pub etags: Etags,
+    pub checksums: Checksums,
     /// Turns versioning on in the buckets named below. Other buckets follow PutBucketVersioning.
     pub versions: bool,
     pub conditions: Conditions,
@@ -37,6 +38,7 @@ impl Options {
             region: None,
             page_size_max: PAGE_SIZE_MAX,
             etags: Etags::Md5,
+            checksums: Checksums::Taken,
             versions: false,
             conditions: Conditions::default(),
             buckets: Vec::new(),
@@ -52,6 +54,15 @@ pub enum Etags {
     Md5,
     /// Looks alike but says nothing about the content, as with buckets encrypted by a managed key.
     Kms,
+}
+
+/// Whether writes may claim a checksum of their content.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Checksums {
+    #[default]
+    Taken,
+    /// They are refused with InvalidArgument, as stores do that are older than these headers and trailers.
+    Refused,
 }
 
 /// Whether a kind of write evaluates its conditions on the destination.

@@ -85,6 +85,7 @@ impl DevS3 {
         let front = Arc::new(Front {
             service: builder.build(),
             region: store.options.region.clone(),
+            checksums: store.options.checksums,
             faults: faults.clone(),
             counters: counters.clone(),
             tasks: tasks.clone(),

@@ -83,7 +83,7 @@ impl DiskTree {
 
     /// A file of this tree, as [`LocalTree::open`] gives it.
     pub fn open_file(&self, path: &str) -> Result<DiskFile, TreeError> {
-        self.opened_file(path).map_err(|refused| refused.at("open", path))
+        self.opened_file(path, OFlags::RDONLY).map_err(|refused| refused.at("open", path))
     }
 
     /// [`lock_file`](crate::lock_file) for a path below the root.
@@ -96,8 +96,8 @@ impl DiskTree {
         lock::lock_at(folder.as_fd(), Path::new(name)).map_err(|errno| lock::refused(shown(), errno))
     }
 
-    fn opened_file(&self, path: &str) -> Result<DiskFile, Refused> {
-        let fd = self.beneath.open(path, OFlags::RDONLY, Mode::empty()).map_err(|refused| match refused.errno {
+    fn opened_file(&self, path: &str, access: OFlags) -> Result<DiskFile, Refused> {
+        let fd = self.beneath.open(path, access, Mode::empty()).map_err(|refused| match refused.errno {
             // A socket.
             Some(errno @ Errno::NXIO) => Refused::as_kind(TreeErrorKind::Unsupported, errno),
             _ => refused,
@@ -123,7 +123,7 @@ impl DiskTree {
 
     /// Puts a link in the place of the file that names its target.
     fn made_link(&self, path: &str) -> Result<(), Refused> {
-        let file = self.opened_file(path)?;
+        let file = self.opened_file(path, OFlags::RDONLY)?;
         let found = facts::look(file.as_fd())?;
         let size = usize::try_from(found.stx_size).unwrap_or(usize::MAX);
         if size == 0 || size >= LINK_BYTES_MAX {
@@ -258,13 +258,20 @@ impl LocalTree for DiskTree {
             let stat = self.look_at_marker(folder).map_err(|refused| refused.at("open", path))?;
             return Ok(Box::new(Marker::new(stat, path)));
         }
-        let refused = match self.opened_file(path) {
+        let refused = match self.opened_file(path, OFlags::RDONLY) {
             Ok(file) => return Ok(Box::new(file)),
             Err(refused) => refused,
         };
         match self.opened_link(path) {
             Ok(Some(link)) => Ok(Box::new(link)),
             _ => Err(refused.at("open", path)),
+        }
+    }
+
+    fn reopen(&self, path: &str) -> Result<Box<dyn TreeFile>, TreeError> {
+        match self.opened_file(path, OFlags::RDWR) {
+            Ok(file) => Ok(Box::new(file)),
+            Err(refused) => Err(refused.at("open for writing", path)),
         }
     }
 

@@ -164,6 +164,16 @@ impl LocalTree for SimTree {
         Ok(SimFile::opened(&self.0, path, ino, false))
     }
 
+    fn reopen(&self, path: &str) -> Result<Box<dyn TreeFile>, TreeError> {
+        let port = &self.0;
+        let ino = port.look("open for writing", path, |disk| disk.open(path))?;
+        if is_synced(path) {
+            let message = format!("agent-{} opened {path} for writing in its place", port.replica);
+            port.lock().violate("P3", None, message);
+        }
+        Ok(SimFile::opened(port, path, ino, true))
+    }
+
     fn create(&self, path: &str, mode: u32) -> Result<Box<dyn TreeFile>, TreeError> {
         let port = &self.0;
         let ino = port.call("create", path, Call::Effect, |world| {

@@ -27,6 +27,9 @@ pub trait LocalTree: Send + Sync {
     /// Creates a regular file for reading and writing; `Exists` if the name is taken.
     fn create(&self, path: &str, mode: u32) -> Result<Box<dyn TreeFile>, TreeError>;
 
+    /// Opens a regular file for reading and writing. Only for names below `.gosync`.
+    fn reopen(&self, path: &str) -> Result<Box<dyn TreeFile>, TreeError>;
+
     fn make_folder(&self, path: &str) -> Result<(), TreeError>;
     /// Removes an empty folder (`NotEmpty` else).
     fn remove_folder(&self, path: &str) -> Result<(), TreeError>;

@@ -14,6 +14,7 @@ pub const CHECKS: &[(&str, Check)] = &[
     ("the_root_is_a_folder_and_stays_what_it_was", the_root_is_a_folder_and_stays_what_it_was),
     ("what_was_written_is_read", what_was_written_is_read),
     ("a_file_grows_and_shrinks", a_file_grows_and_shrinks),
+    ("a_file_is_opened_again_for_writing", a_file_is_opened_again_for_writing),
     ("creating_never_replaces", creating_never_replaces),
     ("what_is_not_there_is_not_found", what_is_not_there_is_not_found),
     ("below_a_file_there_is_no_folder", below_a_file_there_is_no_folder),
@@ -80,6 +81,16 @@ fn a_file_grows_and_shrinks(tree: &dyn LocalTree) -> Result<(), String> {
     same("the content", &content(&*file)?, &b"ab\0\0".to_vec())?;
     done("write behind the end", file.write_at(6, b"x"))?;
     same("the content", &content(&*file)?, &b"ab\0\0\0\0x".to_vec())
+}
+
+fn a_file_is_opened_again_for_writing(tree: &dyn LocalTree) -> Result<(), String> {
+    write(tree, "file", b"abcdef")?;
+    let file = done("open for writing", tree.reopen("file"))?;
+    done("write", file.write_at(2, b"XY"))?;
+    same("the content", &read(tree, "file")?, &b"abXYef".to_vec())?;
+    done("make folder", tree.make_folder("folder"))?;
+    refused("open a folder for writing", tree.reopen("folder"), TreeErrorKind::IsAFolder)?;
+    refused("open what is not there", tree.reopen("no"), TreeErrorKind::NotFound)
 }
 
 fn creating_never_replaces(tree: &dyn LocalTree) -> Result<(), String> {

@@ -14,6 +14,7 @@ use gosync_plan::identity::{Identity, same_as_generation};
 use gosync_plan::{Ancestor, Digests, Fingerprint, Generation, Nonce, RelPath};
 
 use super::copy::copy_in_tree;
+use super::partial::Partial;
 use super::place::{Placed, move_new, parent, place_new, place_over};
 use super::trash::{TrashName, move_to_trash};
 use super::{Outcome, Task, displaced_path, tmp_path, write_ancestor};
@@ -526,13 +527,20 @@ async fn fetch_large(context: &Context, task: &Task, remote: &Generation) -> Res
     }
     let new = NewFile::of(context, task, &head)?;
     let (operation, tmp, finishing) = (new.operation, tmp_path(new.operation), new.finishing);
-    let file: Arc<dyn TreeFile> = context.local(move |tree| new.create(tree)).await??.into();
     let part_bytes = context.config.limits.part_bytes;
+    let (path, object) = (task.path().clone(), head.generation.clone());
+    let partial = context
+        .local(move |tree| -> Result<Partial, TreeError> {
+            let partial = Partial::open(tree, &path, &object, part_bytes)?;
+            new.has_room(tree, object.size.saturating_sub(partial.held_bytes()?))?;
+            Ok(partial)
+        })
+        .await??;
     let (arrived, ranges) = mpsc::unbounded();
     let fetching = stream::iter(0..remote.size.div_ceil(part_bytes))
         .map(|part| {
             let range = part * part_bytes..((part + 1) * part_bytes).min(remote.size);
-            fetch_range(context, &key, &remote.etag, range, &file)
+            fetch_range(context, &key, &remote.etag, part, range, &partial)
         })
         .buffered(context.config.limits.parts_per_file_max)
         .try_for_each(|range| {
@@ -545,17 +553,29 @@ async fn fetch_large(context: &Context, task: &Task, remote: &Generation) -> Res
         arrived.close_channel();
         fetched
     };
-    let digests = match try_join!(fetching, hash_as_it_arrives(context, &file, ranges)) {
-        Ok(((), digests)) => {
-            let finished = context.local(move |tree| finishing.apply(tree, &tmp_path(operation), &*file)).await?;
-            match finished {
-                Ok(()) => verify(context, &key, &tmp, digests, &head).await.map(|()| digests),
-                Err(error) => Err(error.into()),
+    let whole = try_join!(fetching, hash_as_it_arrives(context, &partial.content, ranges));
+    let digests = match whole {
+        Ok(((), digests)) => digests,
+        Err(outcome) => {
+            // The store's trouble passes, and what has arrived till then need not be fetched again.
+            if !matches!(&outcome, Outcome::Failed(Failure::Store(_) | Failure::Killed)) {
+                context.local(move |tree| partial.drop(tree)).await?.ok();
             }
+            return Err(outcome);
         }
-        Err(outcome) => Err(outcome),
     };
-    keep_or_drop(context, operation, head, digests).await
+    let to = tmp.clone();
+    let finished = context
+        .local(move |tree| -> Result<(), TreeError> {
+            partial.leave(tree, &to)?;
+            finishing.apply(tree, &to, &*partial.content)
+        })
+        .await?;
+    let checked = match finished {
+        Ok(()) => verify(context, &key, &tmp, digests, &head).await.map(|()| digests),
+        Err(error) => Err(error.into()),
+    };
+    keep_or_drop(context, operation, head, checked).await
 }
 
 /// Reads back what has arrived, in order, while later ranges are still on their way: what is hashed is what the file holds.
@@ -587,17 +607,22 @@ async fn hash_as_it_arrives(
     Ok(digester.finish())
 }
 
-/// One range into its place in the temp file; returns it.
+/// One range into its place in the temp file, unless it is there already; returns it.
 async fn fetch_range(
     context: &Context,
     key: &str,
     etag: &str,
+    part: u64,
     range: Range<u64>,
-    file: &Arc<dyn TreeFile>,
+    partial: &Partial,
 ) -> Result<Range<u64>, Outcome> {
     let mut attempt = 0;
+    let held = partial.clone();
+    if context.local(move |_| held.holds(part)).await?? {
+        return Ok(range);
+    }
     loop {
-        match fetch_range_once(context, key, etag, range.clone(), file).await {
+        match fetch_range_once(context, key, etag, part, range.clone(), partial).await {
             Err(Outcome::Failed(Failure::Store(error)))
                 if error.is_transient() && attempt < context.config.limits.retries_max =>
             {
@@ -613,8 +638,9 @@ async fn fetch_range_once(
     context: &Context,
     key: &str,
     etag: &str,
+    part: u64,
     range: Range<u64>,
-    file: &Arc<dyn TreeFile>,
+    partial: &Partial,
 ) -> Result<(), Outcome> {
     let _permit = context.shared.parts.acquire().await;
     let request =
@@ -622,6 +648,7 @@ async fn fetch_range_once(
     let mut body = context.ports.store.get(request).await?;
     let mut offset = range.start;
     let mut gathered = BytesMut::new();
+    let mut digester = Digester::new(Wanted::default());
     loop {
         let chunk = body.chunk().await?;
         let ended = chunk.is_none();
@@ -630,19 +657,25 @@ async fn fetch_range_once(
         }
         if gathered.len() >= WRITE_BYTES || (ended && !gathered.is_empty()) {
             let bytes: Bytes = gathered.split().freeze();
-            let (file, at) = (Arc::clone(file), offset);
+            let (file, at) = (Arc::clone(&partial.content), offset);
             offset += bytes.len() as u64;
             if offset > range.end {
                 return Err(corrupt(key, "more bytes than asked for").into());
             }
+            digester.update(&bytes);
             context.local(move |_| file.write_at(at, &bytes)).await??;
         }
         if ended {
             break;
         }
     }
+    if offset != range.end {
+        return Err(corrupt(key, "fewer bytes than asked for").into());
+    }
+    let (arrived, hash) = (partial.clone(), digester.finish().blake3);
+    context.local(move |_| arrived.note(part, hash)).await??;
     crash::reached(CrashPoint::RangeFetched);
-    if offset == range.end { Ok(()) } else { Err(corrupt(key, "fewer bytes than asked for").into()) }
+    Ok(())
 }
 
 /// A temp file that is about to be made, and the operation that it belongs to.
@@ -668,18 +701,24 @@ impl NewFile {
     }
 
     pub(super) fn create(&self, tree: &dyn LocalTree) -> Result<Box<dyn TreeFile>, TreeError> {
-        if !has_room(tree, &self.limits, self.bytes)? {
-            return Err(TreeError::new(TreeErrorKind::NoSpace, "download", ""));
-        }
-        let tmp = tmp_path(self.operation);
-        match tree.create(&tmp, self.finishing.mode) {
+        self.has_room(tree, self.bytes)?;
+        Self::create_at(tree, &tmp_path(self.operation), self.finishing.mode)
+    }
+
+    pub(super) fn create_at(tree: &dyn LocalTree, tmp: &str, mode: u32) -> Result<Box<dyn TreeFile>, TreeError> {
+        match tree.create(tmp, mode) {
             Err(error) if error.is_not_found() => {
                 // Somebody tidied up in our folder.
                 tree.make_folder(crate::context::TMP)?;
-                tree.create(&tmp, self.finishing.mode)
+                tree.create(tmp, mode)
             }
             result => result,
         }
+    }
+
+    fn has_room(&self, tree: &dyn LocalTree, bytes: u64) -> Result<(), TreeError> {
+        let enough = has_room(tree, &self.limits, bytes)?;
+        if enough { Ok(()) } else { Err(TreeError::new(TreeErrorKind::NoSpace, "download", "")) }
     }
 }
 

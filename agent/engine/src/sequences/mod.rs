@@ -9,6 +9,7 @@ pub mod copy;
 pub mod displaced;
 pub mod download;
 pub mod markers;
+mod partial;
 pub mod place;
 pub mod probe;
 pub mod read;

@@ -1,7 +1,8 @@
-//! What the next start does about what the last one left (P4): temp files go, what was displaced is kept until it is
+//! What the next start does about what the last one left (P4): temp files go, but for large downloads that can be gone on
+//! with, what was displaced is kept until it is
 //! verified, writes of unknown outcome are looked up, uploads that can't be resumed are aborted.
 
-use super::{Outcome, displaced, remove, upload};
+use super::{Outcome, displaced, partial, remove, upload};
 use crate::context::{Context, DISPLACED, OWN, TMP};
 use crate::look::Failure;
 use crate::ports::state::{JournalEntry, JournalKind, StateChange, UploadRow};
@@ -23,6 +24,7 @@ pub async fn recover_local(context: &Context) -> Result<Recovered, Failure> {
     let journal = context.ports.state.journal().await?;
     let ids: Vec<_> = journal.iter().map(|entry| entry.id).collect();
     let date = context.utc_date();
+    let (now_ms, partial_age_max_ms) = (context.utc_ms(), stale_ms(context));
     context
         .local(move |tree| -> Result<(), TreeError> {
             for folder in [OWN, TMP, DISPLACED] {
@@ -31,7 +33,7 @@ pub async fn recover_local(context: &Context) -> Result<Recovered, Failure> {
                     _ => {}
                 }
             }
-            purge_tmp(tree)?;
+            purge_tmp(tree, |name| partial::may_go_on(tree, name, now_ms, partial_age_max_ms))?;
             displaced::keep_orphans(tree, &ids, &date)?;
             Ok(())
         })
@@ -49,8 +51,8 @@ pub async fn recover_local(context: &Context) -> Result<Recovered, Failure> {
 
 /// Uploads that nobody will go on with: the file is another by now, or it was long ago.
 pub async fn stale_uploads(context: &Context) -> Result<Vec<UploadRow>, Failure> {
-    let now_ms = context.utc_ms();
-    let stale_ms = i64::try_from(context.config.limits.stale_upload_ms).unwrap_or(i64::MAX);
+    purge_stale_partials(context).await?;
+    let (now_ms, stale_ms) = (context.utc_ms(), stale_ms(context));
     let uploads = context.ports.state.uploads().await?;
     let is_stale = move |tree: &dyn LocalTree, row: &UploadRow| {
         let same = tree.stat(row.path.as_str()).is_ok_and(|stat| stat.fingerprint == row.local);
@@ -59,8 +61,27 @@ pub async fn stale_uploads(context: &Context) -> Result<Vec<UploadRow>, Failure>
     Ok(context.local(move |tree| uploads.into_iter().filter(|row| is_stale(tree, row)).collect()).await?)
 }
 
-fn purge_tmp(tree: &dyn LocalTree) -> Result<(), TreeError> {
+/// What was begun so long ago is not gone on with.
+fn stale_ms(context: &Context) -> i64 {
+    i64::try_from(context.config.limits.stale_upload_ms).unwrap_or(i64::MAX)
+}
+
+/// Partial downloads that nobody goes on with: their object is another by now, or gone.
+async fn purge_stale_partials(context: &Context) -> Result<(), Failure> {
+    let (now_ms, age_max_ms) = (context.utc_ms(), stale_ms(context));
+    let purge = move |tree: &dyn LocalTree| {
+        purge_tmp(tree, |name| !partial::is_one(name) || partial::may_go_on(tree, name, now_ms, age_max_ms))
+    };
+    // One that can't be removed now is removed some other time.
+    context.local(purge).await?.ok();
+    Ok(())
+}
+
+fn purge_tmp(tree: &dyn LocalTree, stays: impl Fn(&str) -> bool) -> Result<(), TreeError> {
     for name in tree.read_folder(TMP)?.into_iter().filter_map(|entry| entry.name.ok()) {
+        if stays(&name) {
+            continue;
+        }
         match tree.unlink(&format!("{TMP}/{name}")) {
             Err(error) if !error.is_not_found() => return Err(error),
             _ => {}

@@ -85,7 +85,7 @@ async fn upload_large(
     local: Fingerprint,
     expect: ExpectRemote,
 ) -> Result<Outcome, Outcome> {
-    let part_bytes = context.config.limits.part_bytes.max(local.size.div_ceil(PARTS_MAX));
+    let part_bytes = part_bytes(local.size, context.config.limits.part_bytes);
     let (path, read_open) = (task.path().as_str().to_owned(), task.read_open);
     let private = tmp_path(context.ports.ids.nonce());
     let private_there = private.clone();
@@ -116,6 +116,11 @@ async fn upload_large(
         context.local(move |tree| tree.unlink(&private)).await?.ok();
     }
     outcome
+}
+
+/// As configured, unless that makes too many parts.
+fn part_bytes(size: u64, configured: u64) -> u64 {
+    configured.max(size.div_ceil(PARTS_MAX))
 }
 
 /// A large file on its way.
@@ -586,4 +591,28 @@ async fn abort_unnoted(context: &Context, key: &str) -> Result<(), Failure> {
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MIB: u64 = 1 << 20;
+    const GIB: u64 = 1 << 30;
+
+    #[test]
+    fn no_file_makes_more_parts_than_a_store_takes() {
+        for (size, configured, expected) in [
+            (6 * MIB, 5 * MIB, 5 * MIB),
+            (10_000 * 5 * MIB, 5 * MIB, 5 * MIB),
+            (10_000 * 5 * MIB + 1, 5 * MIB, 5 * MIB + 1),
+            (10_001 * 5 * MIB, 5 * MIB, 5_243_405),
+            (10_001 * 64 * MIB, 64 * MIB, 67_115_575),
+            (5 << 40, 5 * MIB, 549_755_814),
+        ] {
+            let part = part_bytes(size, configured);
+            assert_eq!(part, expected, "{size}");
+            assert!(size.div_ceil(part) <= PARTS_MAX && (5 * MIB..=5 * GIB).contains(&part), "{size}");
+        }
+    }
 }
