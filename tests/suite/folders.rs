@@ -15,6 +15,8 @@ async fn two_folders() -> (Pair, Folder, Agent) {
     let other = Folder::new("other");
     pair.config = with_mirror(pair.config.take(), "other", other.path(), "/docs");
     pair.config["sync"]["directory_markers"] = json!(true);
+    // How long a folder whose marker is gone is waited for to become empty.
+    pair.config["sync"]["settle_max"] = json!("3s");
     let agent = pair.start().await;
     agent.in_step("other").await;
     (pair, other, agent)
@@ -98,6 +100,9 @@ async fn a_marker_that_goes_takes_only_an_empty_folder_along() {
     agent.in_step(MIRROR).await;
     pair.delete_all(["empty/", "full/"]).await;
     all_hold(&pair, &roots, &["full/", "full/file"]).await;
+    for mirror in [MIRROR, "other"] {
+        agent.in_step(mirror).await;
+    }
     pair.delete_all(["full/", "full/file"]).await;
     all_hold(&pair, &roots, &[]).await;
 

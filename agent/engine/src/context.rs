@@ -182,8 +182,8 @@ impl Context {
             .map_or_else(|_| "1970-01-01".to_owned(), |time| time.strftime("%Y-%m-%d").to_string())
     }
 
-    /// Writes ancestors (and ends journal entries) first, then tells the metadata. The metadata may lag behind after a
-    /// kill in between: it is never the reason for an act, and the next sweep makes up for it.
+    /// Writes ancestors (and ends journal entries) first, then tells the metadata. After a kill in between the metadata lags
+    /// behind until the path changes again: it is never the reason for an act.
     pub async fn record(&self, changes: Vec<StateChange>, files: Vec<FileChange>) -> Result<(), StateError> {
         let touched: Vec<RelPath> = changes
             .iter()

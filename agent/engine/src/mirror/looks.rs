@@ -196,10 +196,13 @@ impl Core {
     pub(super) fn plan_operation(&mut self, operation: PlannedOperation, difference: Difference, by_sweep: bool) {
         let now = self.now();
         let path = operation.path.clone();
-        let read_open = self
-            .busy
-            .get(&path)
-            .is_some_and(|busy| now.saturating_sub(busy.since_ms) >= self.context.config.limits.settle_max_ms);
+        let limits = &self.context.config.limits;
+        let patience_ms = match path.is_marker() {
+            false => limits.settle_max_ms,
+            // What is deleted in the folder is found by the next listing, or the one after, and held like any delete.
+            true => limits.settle_max_ms + 2 * (limits.interval_ms + limits.burst_quiet_ms),
+        };
+        let read_open = self.busy.get(&path).is_some_and(|busy| now.saturating_sub(busy.since_ms) >= patience_ms);
         let Difference { ancestor, local, remote, .. } = difference;
         let mut task = Task { operation, ancestor, local, remote, read_open };
         if task.operation.action.is_delete() {

@@ -94,10 +94,10 @@ impl Core {
         let path = &task.operation.path;
         let soon_ms = self.now() + self.context.config.limits.delete_wait_ms;
         if path.is_marker()
-            && matches!(task.operation.action, Action::TrashLocal { .. })
+            && task.operation.action.is_delete()
             && let Some(folder) = path.parent()
         {
-            // The folder goes after what is in it.
+            // The folder goes after what is in it, on either side.
             return below(&self.in_hand, &folder).any(|(other, _)| other != path)
                 || self.deletes.holds_below(&folder, path)
                 || self.dirty.are_due_below(&folder, soon_ms);

@@ -4,7 +4,7 @@
 //! Only an empty folder ever goes, and `rmdir` itself sees to that, so nothing is journalled: what was interrupted is found
 //! again by the next look.
 
-use gosync_plan::{Ancestor, Fingerprint, Generation, RelPath};
+use gosync_plan::{Ancestor, Fingerprint, Generation};
 
 use super::place::{make_folders, parent};
 use super::remove::prove_object_gone;
@@ -42,8 +42,9 @@ pub async fn make_folder(context: &Context, task: &Task, remote: Generation) -> 
     Ok(Outcome::done(Event::Downloaded { path, bytes: 0 }))
 }
 
-/// The marker was deleted: its folder goes if it is empty. One that isn't stays, and gets a marker again.
-pub async fn remove_folder(context: &Context, path: &RelPath) -> Result<Outcome, Outcome> {
+/// The marker was deleted: its folder goes if it is empty. One that still isn't after a while stays, and gets a marker again.
+pub async fn remove_folder(context: &Context, task: &Task) -> Result<Outcome, Outcome> {
+    let path = task.path();
     prove_object_gone(context, path).await?;
     let Some(folder) = path.parent() else { return Err(Outcome::Again) };
     let (folder_there, volume) = (folder.clone(), context.identity().volume);
@@ -62,6 +63,8 @@ pub async fn remove_folder(context: &Context, path: &RelPath) -> Result<Outcome,
             Vec::new()
         }
         Ok(false) => return Err(Outcome::Again),
+        // Whoever deletes a whole folder may delete what is in it later.
+        Err(error) if error.kind == TreeErrorKind::NotEmpty && !task.read_open => return Err(Outcome::Busy),
         Err(error) if error.kind == TreeErrorKind::NotEmpty => vec![path.clone()],
         Err(error) if error.is_not_found() => Vec::new(),
         Err(error) => return Err(error.into()),

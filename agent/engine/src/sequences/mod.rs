@@ -121,7 +121,7 @@ pub async fn run(context: &Context, task: Task) -> Outcome {
         Action::Download { remote, .. } if task.path().is_marker() => {
             markers::make_folder(context, &task, remote).await
         }
-        Action::TrashLocal { .. } if task.path().is_marker() => markers::remove_folder(context, task.path()).await,
+        Action::TrashLocal { .. } if task.path().is_marker() => markers::remove_folder(context, &task).await,
         // Folders are made with the mode that their tree gives them.
         Action::ApplyMode { local, remote, .. } if task.path().is_marker() => {
             record(context, &task, local, remote).await
