@@ -11,6 +11,14 @@ pub enum Planted {
     IncompleteListingTrusted,
     /// A local edit of a path that was deleted in the bucket is treated as unedited.
     EditVersusDeleteAsDelete,
+    /// An object that carries our nonce counts as our write, whatever it holds.
+    NonceTrustedAlone,
+    /// A start throws away what was displaced, as it does with temp files.
+    DisplacedPurgedAtStart,
+    /// A listing counts as new however long ago it was made, and what it leaves out as deleted without a further look.
+    StaleListingDeletes,
+    /// Over the cap of conflict copies the file is overwritten instead of held.
+    CapOverwrites,
 }
 
 #[cfg(debug_assertions)]

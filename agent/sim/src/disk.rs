@@ -43,6 +43,10 @@ pub struct Inode {
     pub leasable: bool,
     /// Written by an agent and not synced yet.
     pub unsynced: bool,
+    /// A user's program wrote to it after this was synced; nothing where none of it ever was.
+    pub user_unsynced: Option<Option<Synced>>,
+    /// A power loss left it shorter, or as it was before.
+    pub suffered: bool,
     /// The synced paths that an agent took this file away from.
     pub came_from: Vec<String>,
     /// All synced paths that it ever had.
@@ -52,6 +56,14 @@ pub struct Inode {
     /// When a user last changed it or its name, and when an agent last looked (event numbers).
     pub changed_at: u64,
     pub looked_at: u64,
+}
+
+/// What a disk holds of a file for good.
+#[derive(Clone)]
+pub struct Synced {
+    bytes: Vec<u8>,
+    mtime_ns: i64,
+    ctime_ns: i64,
 }
 
 /// How a rename treats what stands at the new name.
@@ -82,6 +94,8 @@ pub struct Disk {
     agent: bool,
     /// Changes of names that a power loss may take back, one group a call, oldest first.
     volatile: Vec<Vec<Undo>>,
+    /// Whatever a user's program writes is durable at once.
+    pub users_sync: bool,
 }
 
 impl Disk {
@@ -94,6 +108,7 @@ impl Disk {
             last_stamp_ns: 0,
             agent: false,
             volatile: Vec::new(),
+            users_sync: true,
         };
         disk.add(Node::Folder(BTreeMap::new()), 0o755);
         disk
@@ -130,6 +145,7 @@ impl Disk {
 
     fn add(&mut self, node: Node, mode: u32) -> Ino {
         let now = self.stamp();
+        let is_volatile = !self.agent && !self.users_sync && matches!(node, Node::File(_));
         self.inodes.push(Inode {
             node,
             mode,
@@ -142,6 +158,8 @@ impl Disk {
             leases: 0,
             leasable: true,
             unsynced: false,
+            user_unsynced: is_volatile.then_some(None),
+            suffered: false,
             came_from: Vec::new(),
             names: BTreeSet::new(),
             dropped_by_agent: false,
@@ -399,6 +417,7 @@ impl Disk {
 
     /// What a store through a mapping does: no time moves.
     pub fn store(&mut self, ino: Ino, offset: usize, bytes: &[u8]) {
+        self.is_written(ino);
         let agent = self.agent;
         let inode = &mut self.inodes[ino];
         if let Node::File(content) = &mut inode.node {
@@ -413,6 +432,7 @@ impl Disk {
     }
 
     pub fn set_len(&mut self, ino: Ino, len: usize) {
+        self.is_written(ino);
         let agent = self.agent;
         let inode = &mut self.inodes[ino];
         if let Node::File(content) = &mut inode.node {
@@ -423,7 +443,18 @@ impl Disk {
         self.user_syncs(ino);
     }
 
-    /// What users write is durable at once, and with it the name that they wrote it under.
+    /// Somebody is about to write to it: what the disk has of it so far may be all that a power loss leaves.
+    fn is_written(&mut self, ino: Ino) {
+        let by_a_user = !self.agent && !self.users_sync;
+        let inode = &mut self.inodes[ino];
+        inode.suffered = false;
+        if let (true, None, Node::File(bytes)) = (by_a_user, &inode.user_unsynced, &inode.node) {
+            let synced = Synced { bytes: bytes.clone(), mtime_ns: inode.mtime_ns, ctime_ns: inode.ctime_ns };
+            inode.user_unsynced = Some((!inode.unsynced).then_some(synced));
+        }
+    }
+
+    /// The names that users give are durable at once, and what they write as well, unless pages get lost.
     fn user_syncs(&mut self, ino: Ino) {
         if !self.agent {
             let last = self.volatile.iter().rposition(|call| call.iter().any(|undo| undo.before == Some(ino)));
@@ -439,6 +470,7 @@ impl Disk {
 
     pub fn sync_file(&mut self, ino: Ino) {
         self.inodes[ino].unsynced = false;
+        self.inodes[ino].user_unsynced = None;
     }
 
     /// The journal is written in order: what happened before the last change in this folder becomes durable with it.
@@ -457,12 +489,14 @@ impl Disk {
         self.volatile.clear();
         for inode in &mut self.inodes {
             inode.unsynced = false;
+            inode.user_unsynced = None;
         }
     }
 
-    /// The machine stops at once: of an agent's unsynced names a tail is taken back, of its unsynced data the end is
-    /// gone while the times stay. Returns the files whose data suffered.
-    pub fn lose_power(&mut self, dice: &mut Dice) -> Vec<Ino> {
+    /// The machine stops at once: of an agent's unsynced names a tail is taken back, of unsynced data the end is gone
+    /// while the times stay, or a user's whole last change with its times. Returns the files whose data suffered, and
+    /// what they held.
+    pub fn lose_power(&mut self, dice: &mut Dice) -> Vec<(Ino, Vec<u8>)> {
         let keep = dice.below(self.volatile.len() + 1);
         while self.volatile.len() > keep {
             for undo in self.volatile.pop().into_iter().flatten().rev() {
@@ -470,19 +504,37 @@ impl Disk {
             }
         }
         self.volatile.clear();
-        let mut torn = Vec::new();
+        let mut suffered = Vec::new();
         for ino in 0..self.inodes.len() {
             let inode = &mut self.inodes[ino];
-            if let (true, Node::File(bytes)) = (inode.unsynced, &mut inode.node)
-                && dice.chance(0.7)
-            {
-                let rest = if dice.chance(0.7) { 0 } else { dice.below(bytes.len()) };
-                bytes.truncate(rest);
-                torn.push(ino);
-            }
+            let (by_agent, by_user) = (inode.unsynced, inode.user_unsynced.take());
             inode.unsynced = false;
+            if !(by_agent && dice.chance(0.7) || by_user.is_some() && dice.chance(0.5)) {
+                continue;
+            }
+            match by_user {
+                Some(Some(synced)) if dice.chance(0.3) => suffered.extend(self.set_back(ino, synced)),
+                _ => suffered.extend(self.shorten(ino, dice)),
+            }
         }
-        torn
+        suffered
+    }
+
+    fn set_back(&mut self, ino: Ino, synced: Synced) -> Option<(Ino, Vec<u8>)> {
+        let inode = &mut self.inodes[ino];
+        let Node::File(bytes) = &mut inode.node else { return None };
+        (inode.mtime_ns, inode.ctime_ns, inode.suffered) = (synced.mtime_ns, synced.ctime_ns, true);
+        Some((ino, std::mem::replace(bytes, synced.bytes)))
+    }
+
+    /// The end of a file's data is gone, and no time tells.
+    pub fn shorten(&mut self, ino: Ino, dice: &mut Dice) -> Option<(Ino, Vec<u8>)> {
+        let inode = &mut self.inodes[ino];
+        let Node::File(bytes) = &mut inode.node else { return None };
+        let before = bytes.clone();
+        bytes.truncate(if dice.chance(0.7) { 0 } else { dice.below(before.len()) });
+        inode.suffered = true;
+        Some((ino, before))
     }
 
     /// Every file and special below a folder (or the file at `path` itself), in key order.

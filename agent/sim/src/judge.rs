@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use gosync_engine::Hint;
 use gosync_engine::ports::TreeErrorKind;
-use gosync_plan::{ConflictPolicy, RelPath};
+use gosync_plan::{ConflictPolicy, Direction, RelPath};
 
 use crate::disk::{Disk, Ino, Node, is_synced};
 use crate::ledger::{ContentId, EMPTY, Origin};
@@ -27,7 +27,8 @@ impl World {
             if old == new {
                 continue;
             }
-            if let Some((ino, _)) = new {
+            if let Some((ino, content)) = new {
+                self.put_by_users.insert((replica, path.clone(), *content));
                 self.replicas[replica].disk.inode_mut(*ino).changed_at = moment;
             }
             let (old_content, new_content) = (old.map(|(_, content)| *content), new.map(|(_, content)| *content));
@@ -93,12 +94,14 @@ impl World {
         let after = files(self);
         for (path, ino) in &before {
             if after.get(path) != Some(ino) {
+                self.may_write_to_tree(replica, path);
                 self.judge_departure(replica, path, *ino, &after);
             }
         }
         for (path, ino) in &after {
             if before.get(path) != Some(ino) && is_synced(path) {
                 self.stats.effects.local += 1;
+                self.may_write_to_tree(replica, path);
                 self.notice(replica, path, Hint::LocalClosed);
                 self.judge_sight(replica, path, *ino);
                 self.comes_into_sight(replica, path, *ino);
@@ -146,7 +149,10 @@ impl World {
                 && !second_name
                 && !self.ledger.leads_to_deletion(path, content)
             {
-                if unseen || held {
+                // A copy that is taken back is looked at out of sight, and returns if it is the last name by now.
+                let may_return =
+                    !dropped && names.iter().any(|name| name != path && self.ledger.are_of_one_family(name, path));
+                if unseen || held || may_return {
                     self.tell(Who::World, || format!("{content} is taken from {path}, fresh from a user's hand"));
                     self.unproven.push((replica, path.to_owned(), content));
                 } else {
@@ -175,6 +181,7 @@ impl World {
             .collect();
         for path in paths {
             self.stats.effects.local += 1;
+            self.may_write_to_tree(replica, &path);
             self.judge_sight(replica, &path, ino);
         }
     }
@@ -247,6 +254,9 @@ impl World {
     pub fn tool_acts(&mut self, keys: &[&str], act: impl FnOnce(&mut World)) {
         let before: Vec<_> = keys.iter().map(|key| self.object_content(key)).collect();
         act(self);
+        for key in keys {
+            self.authors.remove(*key);
+        }
         for (key, before) in keys.iter().zip(before) {
             let after = self.object_content(key);
             if let Some(path) = self.path_of(key) {
@@ -266,13 +276,19 @@ impl World {
         let before = self.object_content(key);
         let answer = request(self)?;
         let after = self.object_content(key);
+        if before != after {
+            self.authors.insert(key.to_owned(), replica);
+        } else if self.authors.get(key) != Some(&replica) {
+            // The same content once more is another generation.
+            self.authors.remove(key);
+        }
         let Some(path) = self.path_of(key) else {
             if !key.starts_with(&format!("{}.gosync/", self.profile.prefix)) {
                 self.violate("P6", None, format!("agent-{replica} changed {key:?}, which is not below its prefix"));
             }
             return Ok(answer);
         };
-        if self.profile.conflicts == ConflictPolicy::LocalWins
+        if (self.profile.conflicts == ConflictPolicy::LocalWins || self.profile.filled)
             && let (Some(before), Some(after)) = (before, after)
         {
             // What a file overrules is owed to whoever wrote it, but a delete of the file is one of it as well.
@@ -327,13 +343,50 @@ impl World {
         self.tell(Who::World, || format!("host {replica} loses power"));
         self.users_vanish(replica);
         let machine = &mut self.replicas[replica];
-        let torn = machine.disk.lose_power(&mut self.dice);
-        for ino in torn {
-            let content = self.content_of(replica, ino);
-            self.ledger.in_progress(content);
-            self.ledger.mark_open(content);
-            self.tell(Who::World, || format!("of inode {ino} on host {replica} only {content} is left"));
+        let mut suffered = machine.disk.lose_power(&mut self.dice);
+        if self.profile.loses_pages && self.dice.chance(0.3) {
+            suffered.extend(self.a_synced_file_suffers(replica));
         }
+        for (ino, whole) in suffered {
+            let (whole, rest) = (self.ledger.name(&whole), self.content_of(replica, ino));
+            self.ledger.in_progress(rest);
+            self.ledger.mark_open(rest);
+            self.tell(Who::World, || format!("of {whole} in inode {ino} on host {replica} {rest} is left"));
+            self.replicas[replica].disk.remember_names();
+            let inode = self.replicas[replica].disk.inode(ino);
+            let paths: BTreeSet<String> = inode.names.iter().chain(&inode.came_from).cloned().collect();
+            if !self.is_findable(whole) {
+                self.ledger.lost_with_its_machine(whole);
+            }
+            for path in paths {
+                self.ledger.suffered(&path, whole, rest);
+                if !self.is_elsewhere_at(replica, &path, whole) {
+                    self.ledger.gone_with_its_file(whole, &path);
+                }
+                self.put_by_users.insert((replica, path, rest));
+            }
+        }
+    }
+
+    /// Whether the bucket or another host has this content at the same path.
+    fn is_elsewhere_at(&mut self, replica: usize, path: &str, content: ContentId) -> bool {
+        let there = Some(content);
+        self.object_content(&format!("{}{path}", self.profile.prefix)) == there
+            || (0..self.replicas.len())
+                .filter(|other| *other != replica)
+                .any(|other| self.contents(other).get(path).map(|(_, content)| *content) == there)
+    }
+
+    /// Disks lie, too: a file that was in step comes back shorter, with all its times.
+    fn a_synced_file_suffers(&mut self, replica: usize) -> Option<(Ino, Vec<u8>)> {
+        let machine = &self.replicas[replica];
+        let is_in_step = |(path, ino): &(String, Ino)| {
+            let row = RelPath::new(path.as_str()).ok().and_then(|path| machine.rows.ancestors.get(&path));
+            row.is_some_and(|row| row.fingerprint == machine.disk.stat(*ino).fingerprint && row.fingerprint.size > 0)
+        };
+        let files: Vec<(String, Ino)> = machine.disk.files("").into_iter().filter(is_in_step).collect();
+        let (_, ino) = self.dice.pick(&files)?;
+        self.replicas[replica].disk.shorten(*ino, &mut self.dice)
     }
 
     /// P1 and P5 at the end.
@@ -359,7 +412,7 @@ impl World {
 
     /// P2: where trees and bucket still differ.
     pub fn differences(&mut self) -> Vec<String> {
-        let mut wanted: BTreeMap<String, (ContentId, Option<u32>)> = BTreeMap::new();
+        let mut wanted = Wanted::new();
         let objects: Vec<(String, Vec<u8>, Option<u32>)> = self
             .bucket
             .objects()
@@ -385,9 +438,19 @@ impl World {
         for replica in 0..self.replicas.len() {
             let mut here = self.contents(replica);
             here.retain(|path, _| !file_beside_folder(path));
+            let direction = self.profile.directions[replica];
+            if direction == Direction::Push {
+                differences.extend(self.unsent(replica, &wanted, &here));
+                continue;
+            }
+            if direction == Direction::Pull {
+                differences.extend(self.unreceived(replica, &wanted, &here));
+                continue;
+            }
             for (path, (content, mode)) in &wanted {
                 match here.remove(path) {
                     None => differences.push(format!("{path}: {content} in the bucket, not on host {replica}")),
+                    Some((_, other)) if other != *content && self.is_held(replica, path) => {}
                     Some((_, other)) if other != *content => {
                         differences.push(format!("{path}: {content} in the bucket, {other} on host {replica}"));
                     }
@@ -407,6 +470,96 @@ impl World {
         }
         differences
     }
+
+    /// There are as many conflict copies of it as there may be.
+    fn is_held(&mut self, replica: usize, path: &str) -> bool {
+        let files = self.contents(replica);
+        let is_copy = |other: &&String| *other != path && self.ledger.are_of_one_family(other, path);
+        files.keys().filter(is_copy).count() >= self.profile.copies_max as usize
+    }
+
+    /// P2 of an agent that only sends: the bucket has what the tree has, but for keys that somebody else wrote last.
+    fn unsent(&self, replica: usize, wanted: &Wanted, here: &Files) -> Vec<String> {
+        let is_mine = |path: &str| {
+            let author = self.authors.get(&format!("{}{path}", self.profile.prefix));
+            // A person who denied deletes had them forgotten.
+            author == Some(&replica) && !self.replicas[replica].forgot && !self.profile.guarded
+        };
+        let mut differences = Vec::new();
+        for (path, (ino, content)) in here {
+            let suffered = self.replicas[replica].disk.inode(*ino).suffered;
+            match wanted.get(path) {
+                None => {
+                    differences.push(format!("{path}: {content} on host {replica}, which sends, not in the bucket"))
+                }
+                Some((object, _)) if object != content && is_mine(path) && !suffered => {
+                    differences.push(format!("{path}: {content} on host {replica}, which sent {object}"));
+                }
+                Some(_) => {}
+            }
+        }
+        for (path, (object, _)) in wanted.iter().filter(|(path, _)| !here.contains_key(*path) && is_mine(path)) {
+            differences.push(format!("{path}: {object} in the bucket, not on host {replica}, which sent it"));
+        }
+        differences
+    }
+
+    /// P2 of an agent that only receives: the tree has what the bucket has, but for what its users did there.
+    fn unreceived(&self, replica: usize, wanted: &Wanted, here: &Files) -> Vec<String> {
+        let by_users = |path: &str, content| {
+            // Where the state was lost, what had come from the bucket is a file like any other.
+            path.contains(".conflict-")
+                || self.replicas[replica].forgot
+                || self.put_by_users.contains(&(replica, path.to_owned(), content))
+        };
+        let disk = &self.replicas[replica].disk;
+        let mut differences = Vec::new();
+        for (path, (object, _)) in wanted {
+            match here.get(path) {
+                None if disk.lookup(path).is_ok() || stands_in_the_way(disk, path) => {}
+                None => {
+                    differences.push(format!("{path}: {object} in the bucket, not on host {replica}, which receives"))
+                }
+                Some((_, content)) if content == object || by_users(path, *content) => {}
+                Some((_, content)) => {
+                    differences
+                        .push(format!("{path}: {object} in the bucket, {content} on host {replica}, which receives"));
+                }
+            }
+        }
+        for (path, (ino, content)) in here.iter().filter(|(path, _)| !wanted.contains_key(*path)) {
+            // A mode that a user gave outlives the content, and makes it an edited file.
+            let is_executable = disk.inode(*ino).mode & 0o100 != 0;
+            let has_a_mode = is_executable || self.modes_by_users.contains(&(replica, path.clone()));
+            if !by_users(path, *content) && !has_a_mode && !self.profile.guarded {
+                differences.push(format!("{path}: {content} on host {replica}, which receives, not in the bucket"));
+            }
+        }
+        differences
+    }
+
+    /// Agents that work one way only don't touch the other side, whatever comes of it.
+    pub fn may_write_to_bucket(&mut self, replica: usize, deed: &str) {
+        if self.profile.directions[replica] == Direction::Pull {
+            self.violate("pull", None, format!("agent-{replica}, which only receives, sends {deed}"));
+        }
+    }
+
+    pub fn may_write_to_tree(&mut self, replica: usize, path: &str) {
+        if self.profile.directions[replica] == Direction::Push && is_synced(path) {
+            self.violate("push", None, format!("agent-{replica}, which only sends, changes {path}"));
+        }
+    }
+}
+
+/// What the bucket holds at synced paths, with its mode; and what a tree does.
+type Wanted = BTreeMap<String, (ContentId, Option<u32>)>;
+type Files = BTreeMap<String, (Ino, ContentId)>;
+
+/// A file above it.
+fn stands_in_the_way(disk: &Disk, path: &str) -> bool {
+    let mut above = path.match_indices('/').filter_map(|(end, _)| disk.lookup(&path[..end]).ok());
+    above.any(|ino| !matches!(disk.inode(ino).node, Node::Folder(_)))
 }
 
 /// The paths that hold `content`.

@@ -60,6 +60,8 @@ pub struct Ledger {
     /// `false`: somebody who had it replaced or deleted it there.
     owed: BTreeMap<(ContentId, String), bool>,
     written: u32,
+    /// What a power loss left at a path, and of what.
+    remains: BTreeMap<(ContentId, String), ContentId>,
 }
 
 impl Ledger {
@@ -71,6 +73,7 @@ impl Ledger {
             steps: BTreeMap::new(),
             owed: BTreeMap::new(),
             written: 0,
+            remains: BTreeMap::new(),
         };
         ledger.name(b"");
         ledger.complete(EMPTY);
@@ -136,7 +139,26 @@ impl Ledger {
         self.steps.entry(path.to_owned()).or_default().push((before, after));
         if let Some(before) = before {
             self.discharge(before, path, elsewhere);
+            // Who replaces what is left of a file replaces the file.
+            if let Some(whole) = self.remains.get(&(before, path.to_owned())).copied() {
+                self.discharge(whole, path, elsewhere);
+            }
         }
+    }
+
+    /// A power loss left `rest` of what stood at `path`. Nobody wanted that, so both stand for the same.
+    pub fn suffered(&mut self, path: &str, whole: ContentId, rest: ContentId) {
+        if whole != rest {
+            self.overruled(path, whole, rest);
+            self.overruled(path, rest, whole);
+            self.remains.insert((rest, path.to_owned()), whole);
+        }
+    }
+
+    /// It was gone with its machine before anybody else had it.
+    pub fn lost_with_its_machine(&mut self, id: ContentId) {
+        let mine = self.owed.range_mut((id, String::new())..).take_while(|((other, _), _)| *other == id);
+        mine.for_each(|(_, owed)| *owed = false);
     }
 
     /// `after` took the place of `before` without anybody having wanted that.
@@ -276,6 +298,17 @@ mod tests {
         assert!(!ledger.leads_to_deletion("a", one), "a deletion at another path proves nothing");
         ledger.step("a", Some(two), None, &[]);
         assert!(ledger.leads_to_deletion("a", one));
+    }
+
+    #[test]
+    fn what_a_power_loss_left_of_a_content_stands_for_it() {
+        let (mut ledger, whole, rest) = ledger();
+        ledger.step("a", None, Some(whole), &[]);
+        ledger.suffered("a", whole, rest);
+        assert_eq!(ledger.owed_at(whole).count(), 1, "nobody wanted that");
+        ledger.step("a", Some(rest), None, &[]);
+        assert!(ledger.leads_to_deletion("a", whole));
+        assert_eq!(ledger.owed_at(whole).count(), 0);
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! What a run is asked for, and the peculiarities of one world, which follow from the seed.
 
 use gosync_engine::{Limits, MirrorConfig};
-use gosync_plan::{ConflictPolicy, DeleteLimits, Policy, Prefix};
+use gosync_plan::{ConflictPolicy, DeleteLimits, Direction, Policy, Prefix};
 
 use crate::dice::Dice;
 
@@ -112,10 +112,18 @@ pub struct Profile {
     pub start_ms: u64,
     /// Who wins where both sides changed a file; the same for all agents.
     pub conflicts: ConflictPolicy,
+    /// How many conflict copies a path may have.
+    pub copies_max: u32,
+    /// Which way each agent works.
+    pub directions: Vec<Direction>,
+    /// Both sides are full before the first run, and many paths differ.
+    pub filled: bool,
+    /// A power loss takes data that a program wrote and nobody synced, and now and then some that was synced.
+    pub loses_pages: bool,
 }
 
 impl Profile {
-    pub fn roll(faults: Faults, dice: &mut Dice) -> Self {
+    pub fn roll(faults: Faults, agents: usize, dice: &mut Dice) -> Self {
         let often = |wanted: bool, probability: f64, dice: &mut Dice| dice.chance(probability) && wanted;
         let leasing = match dice.below(8) {
             0 => Leasing::Never,
@@ -128,7 +136,17 @@ impl Profile {
         let exchange = dice.chance(0.92);
         // Where nothing can be exchanged, a moment is left in which a file is lost that is saved just then.
         let racing = often(faults.races, 0.7, dice) && exchange;
+        let one_way = dice.chance(0.25);
+        let direction = |dice: &mut Dice| match dice.below(5) {
+            0 | 1 if one_way => Direction::Push,
+            2 | 3 if one_way => Direction::Pull,
+            _ => Direction::TwoWay,
+        };
         Self {
+            directions: (0..agents).map(|_| direction(dice)).collect(),
+            copies_max: if dice.chance(0.2) { 1 } else { 20 },
+            filled: dice.chance(0.08),
+            loses_pages: often(faults.power, 0.5, dice),
             prefix: if dice.chance(0.5) { "p/" } else { "" },
             versioned: dice.chance(0.4),
             opaque_etags: dice.chance(0.15),
@@ -182,7 +200,11 @@ impl Profile {
             ignore: Vec::new(),
             keep_links: false,
             keep_folders: false,
-            policy: Policy { conflicts: self.conflicts, ..Policy::default() },
+            policy: Policy {
+                conflicts: self.conflicts,
+                direction: self.directions.get(replica).copied().unwrap_or_default(),
+                ..Policy::default()
+            },
             deletes,
             limits: Limits {
                 interval_ms: self.interval_ms,
@@ -191,6 +213,7 @@ impl Profile {
                 part_bytes: self.part_bytes,
                 displaced_unleased_wait_ms: 60_000,
                 min_free_bytes: 1,
+                conflicts_per_path_max: self.copies_max,
                 ..Limits::default()
             },
         }

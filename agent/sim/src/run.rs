@@ -13,7 +13,7 @@ use std::task::{Context, Poll, Wake, Waker};
 use futures_channel::oneshot;
 use gosync_engine::ports::Ports;
 use gosync_engine::{Command, Ended, Hint, MirrorConfig, MirrorHandle, View};
-use gosync_plan::ConflictPolicy;
+use gosync_plan::{ConflictPolicy, Direction, HaltReason};
 
 use crate::options::Options;
 use crate::runtime::Port;
@@ -95,6 +95,9 @@ impl Run<'_> {
             let mut world = lock(&self.world);
             let profile = world.profile.clone();
             world.tell(Who::World, || format!("{profile:?}"));
+            if profile.filled {
+                world.fill_both_sides();
+            }
             for replica in 0..self.agents.len() {
                 let delay_ms = world.dice.between(0, profile.start_ms);
                 world.schedule(delay_ms * MS, Event::Start { replica });
@@ -310,11 +313,18 @@ impl Run<'_> {
             if let Some(view) = agent.view.as_mut().and_then(|view| view.try_recv().ok().flatten()) {
                 for halt in view.halts {
                     let mut world = lock(&self.world);
-                    let approve = world.dice.chance(0.5);
+                    // Nothing but an answer ends a first merge, and to "no" it stays as it is.
+                    let is_last_word = world.quiet && halt.reason == HaltReason::FirstMerge;
+                    let approve = is_last_word || world.dice.chance(0.5);
+                    let winners = [ConflictPolicy::KeepBoth, ConflictPolicy::RemoteWins, ConflictPolicy::LocalWins];
+                    let one_way = world.profile.directions[replica] != Direction::TwoWay;
+                    let winners = if one_way { &winners[..2] } else { &winners };
+                    let winner = world.dice.pick(winners).copied();
                     let answer = if approve { "approves" } else { "denies" };
-                    world.tell(Who::World, || format!("a person {answer} {:?} of agent-{replica}", halt.reason));
+                    world.tell(Who::World, || {
+                        format!("a person {answer} {:?} of agent-{replica} ({winner:?})", halt.reason)
+                    });
                     drop(world);
-                    let winner = Some(ConflictPolicy::KeepBoth);
                     let (reply, _) = oneshot::channel();
                     handle.send(match approve {
                         true => Command::Approve { halt: halt.id, winner, reply },

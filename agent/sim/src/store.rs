@@ -83,6 +83,7 @@ impl Port {
         act: impl FnOnce(&mut World) -> Result<T, StoreErrorKind>,
     ) -> Result<T, StoreError> {
         let replica = self.replica;
+        self.lock().may_write_to_bucket(replica, operation);
         self.request(operation, key, true, late, |world| world.agent_requests(replica, key, act)).await
     }
 }
@@ -136,6 +137,8 @@ impl World {
 
     /// Nobody hears the answer.
     pub fn late_request_arrives(&mut self, request: LateRequest) {
+        let (LateRequest::Put { key, .. } | LateRequest::Delete { key, .. }) = &request;
+        let key = key.clone();
         let _ = match request {
             LateRequest::Put { replica, key, body, headers, condition } => {
                 self.tell(Who::World, || format!("a late PUT of agent-{replica} arrives at {key:?}"));
@@ -149,6 +152,7 @@ impl World {
                 self.agent_requests(replica, &key, |world| world.bucket.delete(&key, &condition))
             }
         };
+        self.authors.remove(&key);
     }
 }
 
@@ -321,6 +325,7 @@ impl ObjectStore for SimStore {
 
     async fn delete_many(&self, keys: &[(String, Condition)]) -> Result<Vec<Result<(), StoreError>>, StoreError> {
         let replica = self.0.replica;
+        self.0.lock().may_write_to_bucket(replica, "DELETE MANY");
         let delete_all = |world: &mut World| {
             let mut answers = Vec::new();
             for (key, condition) in keys {

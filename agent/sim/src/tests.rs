@@ -12,6 +12,7 @@ use gosync_engine::ports::local::Kind;
 use gosync_engine::ports::runtime::blocking;
 use gosync_engine::ports::store::{Condition, ListRequest, PutRequest};
 use gosync_engine::ports::{Lease, LocalTree, Ports, StoreErrorKind, TreeErrorKind};
+use gosync_plan::Direction;
 
 mod conformance;
 
@@ -163,6 +164,44 @@ fn what_an_agent_did_not_sync_may_be_gone_after_a_power_loss() {
     assert!(outcomes.contains(&None), "the name may be gone");
     assert!(outcomes.contains(&Some(0)), "the name may be there without its data");
     assert!(outcomes.contains(&Some(7)), "all may be there");
+}
+
+#[test]
+fn what_a_user_wrote_and_nobody_synced_may_come_back_shorter_or_as_it_was() {
+    let mut outcomes = BTreeSet::new();
+    for seed in 0..40 {
+        let tree = tree();
+        let world = &mut *tree.0.lock();
+        (world.dice, world.replicas[0].disk.users_sync) = (crate::dice::Dice::new(seed), false);
+        let disk = &mut world.replicas[0].disk;
+        let ino = disk.create("a", 0o644).unwrap();
+        disk.write(ino, 0, b"before");
+        disk.sync_file(ino);
+        let synced = disk.inode(ino).mtime_ns;
+        disk.write(ino, 0, b"content");
+        world.lose_power(0);
+        let disk = &world.replicas[0].disk;
+        outcomes.insert((disk.bytes(ino).len(), disk.inode(ino).mtime_ns == synced));
+    }
+    assert!(outcomes.contains(&(0, false)), "the data is gone, the new time is not: {outcomes:?}");
+    assert!(outcomes.contains(&(6, true)), "it is as it was: {outcomes:?}");
+    assert!(outcomes.contains(&(7, false)), "all may be there: {outcomes:?}");
+}
+
+#[test]
+fn agents_that_work_one_way_are_caught_where_they_work_the_other() {
+    let broken = |direction| {
+        let tree = tree();
+        let world = &mut *tree.0.lock();
+        world.profile.directions = vec![direction];
+        world.may_write_to_bucket(0, "PUT");
+        world.may_write_to_tree(0, "a");
+        world.may_write_to_tree(0, ".gosync/tmp/a");
+        world.violations.iter().map(|violation| violation.promise).collect::<Vec<_>>()
+    };
+    assert_eq!(broken(Direction::TwoWay), Vec::<&str>::new());
+    assert_eq!(broken(Direction::Push), ["push"]);
+    assert_eq!(broken(Direction::Pull), ["pull"]);
 }
 
 #[test]

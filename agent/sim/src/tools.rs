@@ -17,10 +17,16 @@ impl World {
             None => self.any_key(),
         };
         match self.dice.below(100) {
-            0..=44 => self.tool_puts(&key),
-            45..=64 => self.tool_deletes(&key),
-            65..=74 => self.tool_keeps_metadata(&key),
-            75..=84 => self.tool_renames(&key),
+            0..=39 => self.tool_puts(&key),
+            40..=57 => self.tool_deletes(&key),
+            58..=67 => self.tool_keeps_metadata(&key, &key),
+            68..=71 => {
+                let from = self.any_key();
+                self.tool_keeps_metadata(&from, &key);
+            }
+            72..=78 => self.tool_renames(&key),
+            79..=81 => self.tool_copies(&key),
+            82..=84 => self.tool_renames_folder(),
             85..=91 => self.tool_writes_again(&key),
             92..=96 => {
                 let odd = *self.dice.pick(&ODD).unwrap_or(&"x//y");
@@ -43,6 +49,10 @@ impl World {
 
     fn fresh_body(&mut self) -> Vec<u8> {
         let bytes = if self.dice.chance(0.75) { self.dice.below(20) + 5 } else { self.dice.below(280) + 20 };
+        self.fresh_body_of(bytes)
+    }
+
+    fn fresh_body_of(&mut self, bytes: usize) -> Vec<u8> {
         let body = self.ledger.invent(bytes, &mut self.dice);
         let id = self.ledger.name(&body);
         self.ledger.complete(id);
@@ -57,7 +67,7 @@ impl World {
         });
     }
 
-    fn tool_puts(&mut self, key: &str) {
+    pub fn tool_puts(&mut self, key: &str) {
         let body = self.fresh_body();
         let in_parts = self.dice.chance(0.1) && body.len() > 10;
         self.tool_acts(&[key], |world| {
@@ -88,15 +98,16 @@ impl World {
         });
     }
 
-    /// New content under the old user metadata, as s3fs and `rclone copy --metadata` leave it.
-    fn tool_keeps_metadata(&mut self, key: &str) {
-        let Some(object) = self.bucket.current(key) else { return };
-        let headers = object.headers.clone();
-        let body = self.fresh_body();
+    /// New content under the metadata of another object, or of what was there: s3fs and `rclone copy --metadata` leave
+    /// such, our nonce and hash among it.
+    fn tool_keeps_metadata(&mut self, from: &str, key: &str) {
+        let Some(object) = self.bucket.current(from) else { return };
+        let (headers, bytes) = (object.headers.clone(), object.body.len());
+        let body = if self.dice.chance(0.5) { self.fresh_body_of(bytes) } else { self.fresh_body() };
         self.tool_acts(&[key], |world| {
             let _ = world.bucket.put(key, body, headers, &Condition::None);
         });
-        self.tell_tool("writes, with the metadata that was there,", key);
+        self.tell_tool("writes, with the metadata of an object,", key);
     }
 
     fn tool_renames(&mut self, key: &str) {
@@ -109,6 +120,35 @@ impl World {
             let _ = world.bucket.copy(key, None, &to, &Condition::None);
             let _ = world.bucket.delete(key, &Condition::None);
         });
+    }
+
+    fn tool_copies(&mut self, key: &str) {
+        let to = self.any_key();
+        if to == key || self.bucket.current(key).is_none() {
+            return;
+        }
+        self.tool_acts(&[&to], |world| {
+            let _ = world.bucket.copy(key, None, &to, &Condition::None);
+        });
+        self.tell_tool(&format!("copies {key:?} with its metadata to"), &to);
+    }
+
+    /// Key by key, as tools do it.
+    fn tool_renames_folder(&mut self) {
+        let from = *self.dice.pick(&["d/", "foo/", "t/"]).unwrap_or(&"d/");
+        let to = *self.dice.pick(&["d/", "foo/", "t/new-", "moved/"]).unwrap_or(&"moved/");
+        let (from, to) = (format!("{}{from}", self.profile.prefix), format!("{}{to}", self.profile.prefix));
+        let mut keys: Vec<String> =
+            self.bucket.objects().map(|(key, _)| key.to_owned()).filter(|key| key.starts_with(&from)).collect();
+        keys.retain(|key| from != to && self.path_of(key).is_some());
+        for key in &keys {
+            let target = format!("{to}{}", &key[from.len()..]);
+            self.tell_tool(&format!("moves the folder {from:?} to {to:?}, now"), key);
+            self.tool_acts(&[key, &target], |world| {
+                let _ = world.bucket.copy(key, None, &target, &Condition::None);
+                let _ = world.bucket.delete(key, &Condition::None);
+            });
+        }
     }
 
     /// The same content once more: another generation.

@@ -238,6 +238,7 @@ impl LocalTree for SimTree {
     fn set_mode(&self, path: &str, mode: u32) -> Result<(), TreeError> {
         self.0.call("set mode", path, Call::Effect, |world| {
             world.stats.effects.local += u64::from(is_synced(path));
+            world.may_write_to_tree(self.0.replica, path);
             world.replicas[self.0.replica].disk.as_agent(|disk| {
                 let ino = disk.lookup(path)?;
                 if disk.stat(ino).kind == Kind::Special(Special::Symlink) {

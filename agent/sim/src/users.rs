@@ -30,6 +30,9 @@ const NAMES: [&str; 16] = [
     "s p/a\\b?*",
 ];
 
+/// Enough for a first merge to be asked about, mostly.
+const FILLED_FILES: u32 = 30;
+
 /// A program that has a file open for writing, or mapped.
 pub struct Writer {
     ino: Ino,
@@ -71,6 +74,30 @@ impl World {
             (Some(ino), 87..=88) => self.touch(replica, &path, ino),
             (Some(_), 89..=90) => self.file_becomes_folder(replica, &path),
             (Some(_), _) => self.work_on_folders(replica),
+        }
+    }
+
+    /// Trees and a bucket that were never in step, and have many names in common.
+    pub fn fill_both_sides(&mut self) {
+        for number in 0..FILLED_FILES {
+            let path = format!("m/{number}");
+            self.tool_puts(&format!("{}{path}", self.profile.prefix));
+            let key = format!("{}{path}", self.profile.prefix);
+            let there = self.bucket.current(&key).map(|object| object.body.clone()).unwrap_or_default();
+            for replica in 0..self.replicas.len() {
+                if replica > 0 && self.dice.chance(0.6) {
+                    continue;
+                }
+                let content = if self.dice.chance(0.2) { there.clone() } else { self.fresh(None) };
+                self.user_acts(replica, |world| {
+                    world.make_parents(replica, &path);
+                    let disk = &mut world.replicas[replica].disk;
+                    if let Ok(ino) = disk.create(&path, 0o644) {
+                        disk.write(ino, 0, &content);
+                    }
+                });
+                self.tell_user(replica, "has always had", &path);
+            }
         }
     }
 
@@ -427,8 +454,16 @@ impl World {
     fn change_mode(&mut self, replica: usize, path: &str, ino: Ino) {
         let mode = *self.dice.pick(&[0o600, 0o644, 0o755, 0o444, 0o000]).unwrap_or(&0o644);
         self.replicas[replica].disk.set_mode(ino, mode);
+        self.is_edited(replica, path, ino);
         self.tell_user(replica, &format!("sets the mode {mode:o} of"), path);
         self.notice(replica, path, Hint::LocalChanged);
+    }
+
+    /// A mode of one's own is an edit as well.
+    fn is_edited(&mut self, replica: usize, path: &str, ino: Ino) {
+        let content = self.content_of(replica, ino);
+        self.put_by_users.insert((replica, path.to_owned(), content));
+        self.modes_by_users.insert((replica, path.to_owned()));
     }
 
     fn make_folder(&mut self, replica: usize, path: &str) {
@@ -541,6 +576,7 @@ impl World {
                 let _ = disk.unlink(&path);
             } else if disk.inode(ino).mode & 0o600 != 0o600 {
                 disk.set_mode(ino, 0o644);
+                self.is_edited(replica, &path, ino);
             }
         }
         // An empty folder may stand where the bucket has an object.

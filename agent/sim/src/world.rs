@@ -3,7 +3,7 @@
 //! It is a discrete-event world: each event has its moment, and nothing happens between two events but what they
 //! schedule. All of it is behind one lock which the ports take for each call; no port keeps it while an agent runs.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::Waker;
@@ -96,6 +96,8 @@ pub struct Replica {
     clock_skew_ns: i64,
     boot_ns: u64,
     pub writers: Vec<Writer>,
+    /// Its state was lost once: what it sent before is a stranger's to it.
+    pub forgot: bool,
 }
 
 /// What agents changed; in a settled world nothing of it moves any more.
@@ -149,6 +151,11 @@ pub struct World {
     pub quiet: bool,
     /// Files that an agent took away although a user had just changed them: to be mended in the end.
     pub unproven: Vec<(usize, String, ContentId)>,
+    /// What users put where: an agent that only receives leaves it there.
+    pub put_by_users: BTreeSet<(usize, String, ContentId)>,
+    pub modes_by_users: BTreeSet<(usize, String)>,
+    /// Which agent a key is as it is of; none for tools.
+    pub authors: BTreeMap<String, usize>,
     pub violations: Vec<Violation>,
     pub stats: Stats,
     telling: bool,
@@ -158,7 +165,7 @@ pub struct World {
 impl World {
     pub fn new(options: &Options) -> Self {
         let mut dice = Dice::new(options.seed);
-        let profile = Profile::roll(options.faults, &mut dice);
+        let profile = Profile::roll(options.faults, options.agents, &mut dice);
         let replicas = (0..options.agents).map(|_| Replica::new(&profile, &mut dice)).collect();
         Self {
             now_ns: 0,
@@ -170,6 +177,9 @@ impl World {
             steps_left: options.steps,
             quiet: false,
             unproven: Vec::new(),
+            put_by_users: BTreeSet::new(),
+            modes_by_users: BTreeSet::new(),
+            authors: BTreeMap::new(),
             violations: Vec::new(),
             stats: Stats::default(),
             telling: options.story,
@@ -256,6 +266,7 @@ impl World {
         if self.profile.forgetful && life > 1 && self.dice.chance(0.3) {
             self.tell(Who::World, || format!("the state of agent-{replica} is lost"));
             self.replicas[replica].rows = Rows::default();
+            self.replicas[replica].forgot = true;
         }
         self.tell(Who::World, || format!("agent-{replica} starts (life {life})"));
         life
@@ -351,6 +362,7 @@ impl Replica {
     fn new(profile: &Profile, dice: &mut Dice) -> Self {
         let mut disk = Disk::new(profile.tick_ns);
         disk.permissions = profile.permissions;
+        disk.users_sync = !profile.loses_pages;
         Self {
             disk,
             rows: Rows::default(),
@@ -362,6 +374,7 @@ impl Replica {
             clock_skew_ns: a_skew_ns(dice),
             boot_ns: 0,
             writers: Vec::new(),
+            forgot: false,
         }
     }
 

@@ -74,3 +74,23 @@ fn a_listing_that_broke_off_and_is_trusted_is_found() {
 fn an_edit_that_is_taken_for_a_delete_is_found() {
     assert!(seeds_needed_for(Planted::EditVersusDeleteAsDelete) <= SEEDS);
 }
+
+#[test]
+fn a_nonce_that_is_trusted_without_a_look_at_the_content_is_found() {
+    assert!(seeds_needed_for(Planted::NonceTrustedAlone) <= SEEDS);
+}
+
+#[test]
+fn displaced_contents_that_a_start_throws_away_are_found() {
+    assert!(seeds_needed_for(Planted::DisplacedPurgedAtStart) <= SEEDS);
+}
+
+#[test]
+fn a_listing_of_long_ago_that_deletes_is_found() {
+    assert!(seeds_needed_for(Planted::StaleListingDeletes) <= SEEDS);
+}
+
+#[test]
+fn a_file_that_is_overwritten_over_the_cap_of_conflict_copies_is_found() {
+    assert!(seeds_needed_for(Planted::CapOverwrites) <= SEEDS);
+}

@@ -8,6 +8,7 @@ use gosync_plan::{Direction, GuardVerdict, HaltReason, RelPath};
 use super::core::{Core, RACY_MS};
 use super::dirty::Dirty;
 use crate::look::{Failure, Looked};
+use crate::planted::{self, Planted};
 use crate::ports::TreeErrorKind;
 use crate::ports::observer::Event as Told;
 use crate::sweep::{Found, Scope, Swept, backoff_ms};
@@ -34,7 +35,9 @@ impl Core {
                 Looked::InStep(path) | Looked::Ignored(path, _) | Looked::Failed(path, _) => path,
                 Looked::Differs(difference) => &difference.path,
             };
-            if self.in_hand.contains_key(path) || self.context.recorded_since(path, found.read_at) {
+            let is_stale =
+                self.context.recorded_since(path, found.read_at) && !planted::is(Planted::StaleListingDeletes);
+            if self.in_hand.contains_key(path) || is_stale {
                 // Its page is older than what was done since: look anew.
                 self.mark(path.clone(), Dirty::at(now).with_head());
                 continue;

@@ -25,6 +25,7 @@ use crate::digest::{Digester, Wanted, of_bytes};
 use crate::durable::{Target, durable};
 use crate::look::{Failure, READ_BYTES, read_digests};
 use crate::planted::{self, Planted};
+use crate::ports::local::Kind;
 use crate::ports::observer::Event;
 use crate::ports::state::{Displaced, JournalEntry, JournalKind, StateChange};
 use crate::ports::store::{GetRequest, Head};
@@ -56,6 +57,10 @@ pub async fn download(
     let path = task.path();
     let other_names = match &expect {
         ExpectLocal::File(planned) => may_be_replaced(context, path, *planned).await?,
+        ExpectLocal::Absent if is_below_a_file(context, path).await? => {
+            // Asked before the object is fetched: nothing can be put there, however often it is tried.
+            return super::remove::file_in_the_way(context, path).await;
+        }
         ExpectLocal::Absent => 0,
     };
     let fetched = fetch(context, task, &remote).await?;
@@ -150,6 +155,9 @@ pub async fn conflict(
         Kept::As { copy, now, reserved, ours } => (copy, now, reserved, ours),
         Kept::Again => return Err(Outcome::Again),
         Kept::Busy => return Err(Outcome::Busy),
+        Kept::TooMany if planted::is(Planted::CapOverwrites) => {
+            return download(context, task, remote, ExpectLocal::File(local)).await;
+        }
         Kept::TooMany => {
             return Err(Outcome::Problem(format!(
                 "held: there are {copies_max} conflict copies of it already; delete or rename some"
@@ -254,6 +262,16 @@ async fn may_be_replaced(context: &Context, path: &RelPath, planned: Fingerprint
             })
         })
         .await??
+}
+
+/// Whether a file stands where a folder above the path has to be.
+async fn is_below_a_file(context: &Context, path: &RelPath) -> Result<bool, Outcome> {
+    let folder = parent(path);
+    let above = context.local(move |tree| tree.stat(&folder)).await?;
+    Ok(match above {
+        Ok(stat) => stat.kind == Kind::File,
+        Err(error) => error.kind == TreeErrorKind::NotAFolder,
+    })
 }
 
 /// How the mode of a placed file comes about; the temp file gets it at once.

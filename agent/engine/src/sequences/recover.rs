@@ -5,6 +5,7 @@
 use super::{Outcome, displaced, partial, remove, upload};
 use crate::context::{Context, DISPLACED, OWN, TMP};
 use crate::look::Failure;
+use crate::planted::{self, Planted};
 use crate::ports::state::{JournalEntry, JournalKind, StateChange, UploadRow};
 use crate::ports::{LocalTree, TreeError, TreeErrorKind};
 
@@ -33,7 +34,10 @@ pub async fn recover_local(context: &Context) -> Result<Recovered, Failure> {
                     _ => {}
                 }
             }
-            purge_tmp(tree, |name| partial::may_go_on(tree, name, now_ms, partial_age_max_ms))?;
+            purge(tree, TMP, |name| partial::may_go_on(tree, name, now_ms, partial_age_max_ms))?;
+            if planted::is(Planted::DisplacedPurgedAtStart) {
+                purge(tree, DISPLACED, |_| false)?;
+            }
             displaced::keep_orphans(tree, &ids, &date)?;
             Ok(())
         })
@@ -69,20 +73,20 @@ fn stale_ms(context: &Context) -> i64 {
 /// Partial downloads that nobody goes on with: their object is another by now, or gone.
 async fn purge_stale_partials(context: &Context) -> Result<(), Failure> {
     let (now_ms, age_max_ms) = (context.utc_ms(), stale_ms(context));
-    let purge = move |tree: &dyn LocalTree| {
-        purge_tmp(tree, |name| !partial::is_one(name) || partial::may_go_on(tree, name, now_ms, age_max_ms))
+    let job = move |tree: &dyn LocalTree| {
+        purge(tree, TMP, |name| !partial::is_one(name) || partial::may_go_on(tree, name, now_ms, age_max_ms))
     };
     // One that can't be removed now is removed some other time.
-    context.local(purge).await?.ok();
+    context.local(job).await?.ok();
     Ok(())
 }
 
-fn purge_tmp(tree: &dyn LocalTree, stays: impl Fn(&str) -> bool) -> Result<(), TreeError> {
-    for name in tree.read_folder(TMP)?.into_iter().filter_map(|entry| entry.name.ok()) {
+fn purge(tree: &dyn LocalTree, folder: &str, stays: impl Fn(&str) -> bool) -> Result<(), TreeError> {
+    for name in tree.read_folder(folder)?.into_iter().filter_map(|entry| entry.name.ok()) {
         if stays(&name) {
             continue;
         }
-        match tree.unlink(&format!("{TMP}/{name}")) {
+        match tree.unlink(&format!("{folder}/{name}")) {
             Err(error) if !error.is_not_found() => return Err(error),
             _ => {}
         }

@@ -492,6 +492,9 @@ pub async fn resolve(
     let JournalKind::Upload { digests, .. } = &entry.kind else { return Ok(None) };
     let key = context.config.prefix.key(&entry.path);
     let Some(head) = head_patiently(context, &key).await? else { return Ok(None) };
+    if planted::is(Planted::NonceTrustedAlone) && head.facts.nonce == Some(entry.id) {
+        return Ok(Some(head.generation));
+    }
     if head.facts.nonce != Some(entry.id) || head.generation.size != digests.size {
         return Ok(None);
     }
