@@ -51,7 +51,9 @@ enum Scene {
 }
 
 const SENDING: &[(CrashPoint, Scene)] = &[
-    (CrashPoint::StateRecorded, NewFile),
+    (CrashPoint::MetadataTold, NewFile),
+    (CrashPoint::MetadataTold, EditedFile),
+    (CrashPoint::MetadataTold, DeletedFile),
     (CrashPoint::UploadJournalled, NewFile),
     (CrashPoint::UploadJournalled, EditedFile),
     (CrashPoint::UploadSent, NewFile),
@@ -67,6 +69,8 @@ const SENDING: &[(CrashPoint, Scene)] = &[
 
 const FETCHING: &[(CrashPoint, Scene)] = &[
     (CrashPoint::Fetched, NewObject),
+    (CrashPoint::MetadataTold, NewObject),
+    (CrashPoint::MetadataTold, EditedObject),
     (CrashPoint::PlacedNew, NewObject),
     (CrashPoint::Placed, NewObject),
     (CrashPoint::RangeFetched, LargeObject),
@@ -90,6 +94,7 @@ const KEEPING: &[(CrashPoint, Scene)] = &[
 
 const TAKING_AWAY: &[(CrashPoint, Scene)] = &[
     (CrashPoint::TrashJournalled, DeletedObject),
+    (CrashPoint::MetadataTold, DeletedObject),
     (CrashPoint::Trashed, DeletedObject),
     (CrashPoint::TrashRecorded, DeletedObject),
     (CrashPoint::DisplacedSettled, DeletedObject),

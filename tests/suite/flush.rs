@@ -2,9 +2,11 @@
 
 use std::fs;
 
-use gosync_tests::agent::Agent;
-use gosync_tests::pair::{MIRROR, Pair, write};
+use gosync_tests::agent::{Agent, with_mirror};
+use gosync_tests::pair::{MIRROR, Pair, tree, write};
+use gosync_tests::process::Folder;
 use gosync_tests::proxy::Verdict;
+use gosync_tests::wait;
 use serde_json::{Value, json};
 
 /// With a store that was never there, and with one that is gone when all seems to be done.
@@ -43,4 +45,41 @@ async fn what_no_store_could_be_asked_about_is_not_flushed_and_says_why() {
 /// Which request to the store failed, whatever it was.
 fn names_the_trouble(told: &str) -> bool {
     ["ListObjectsV2", "HeadObject", "PutObject", "GetObject"].iter().any(|request| told.contains(request))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn receipts_count_what_is_in_step_and_replicas_in_step_have_one_tree() {
+    let mut pair = Pair::new().await;
+    let other = Folder::new("other");
+    pair.config = with_mirror(pair.config.take(), "other", other.path(), "/docs");
+    pair.write_all(&tree([("a", "1"), ("b/c", "22"), ("b/d", "333")]));
+    let agent = pair.start().await;
+    let receipts = async || {
+        wait::until("both are flushed", async || {
+            let both = [MIRROR, "other"].map(|mirror| agent.flush(mirror, "30s"));
+            let done = both.iter().all(|flush| flush.code == Some(0) && flush.receipt["flushed"] == true);
+            let one = both[0].receipt["tree"] == both[1].receipt["tree"];
+            if done && one {
+                Ok(both.map(|flush| flush.receipt))
+            } else {
+                Err(format!("{} {}", both[0].told, both[1].told))
+            }
+        })
+        .await
+    };
+    let before = receipts().await;
+    for receipt in &before {
+        assert_eq!((&receipt["files"], &receipt["bytes"]), (&json!(3), &json!(6)), "{receipt:#}");
+        assert_eq!(receipt["pending"]["files"], 0, "{receipt:#}");
+    }
+    std::fs::write(pair.root.join("a"), "edited").unwrap();
+    let after = receipts().await;
+    for (before, after) in before.iter().zip(&after) {
+        assert_ne!(before["tree"], after["tree"]);
+        assert!(
+            after["cursor"].as_u64() > before["cursor"].as_u64() || before["cursor"].is_string(),
+            "{before:#} {after:#}"
+        );
+        assert_eq!((&after["files"], &after["bytes"]), (&json!(3), &json!(11)), "{after:#}");
+    }
 }

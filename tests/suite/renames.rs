@@ -91,3 +91,26 @@ async fn names_that_change_places_or_case_end_where_they_were_put() {
     fs::rename(folder.join("f0006"), folder.join("F0006")).unwrap();
     both_hold(&pair, &other, &expected).await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_large_file_that_is_renamed_or_copied_is_made_of_parts_that_the_bucket_has() {
+    let (pair, other, agent) = two_folders().await;
+    let mut large = vec![0; 12 << 20];
+    blake3::Hasher::new().update(b"large").finalize_xof().fill(&mut large);
+    write(&pair.root.join("large"), &large);
+    both_hold(&pair, &other, &pair.local()).await;
+    for mirror in [MIRROR, "other"] {
+        agent.in_step(mirror).await;
+    }
+    pair.proxy.forget();
+    fs::copy(pair.root.join("large"), pair.root.join("copied")).unwrap();
+    both_hold(&pair, &other, &pair.local()).await;
+    fs::create_dir(pair.root.join("elsewhere")).unwrap();
+    fs::rename(pair.root.join("large"), pair.root.join("elsewhere/renamed")).unwrap();
+    both_hold(&pair, &other, &pair.local()).await;
+    assert_eq!(pair.requests(|kind| matches!(kind, Kind::Put | Kind::Get)).len(), 0, "{:?}", pair.transfers());
+    assert_eq!(pair.requests(|kind| kind == Kind::Copy).len(), 2 * 3);
+    for mirror in [MIRROR, "other"] {
+        agent.in_step(mirror).await;
+    }
+}

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use gosync_dev_s3::Checksums;
+use gosync_dev_s3::{Checksums, Effect, Fault, Operation};
 use gosync_tests::agent::Agent;
 use gosync_tests::pair::{MIRROR, Pair, tree};
 use gosync_tests::proxy::Kind;
@@ -160,4 +160,26 @@ async fn keys_of_the_environment_are_used_and_printed_nowhere() {
     pair.both_hold(&files).await;
     let told = format!("{}{}", agent.process().log(), agent.state());
     assert!(!told.contains(&secret_key), "{told}");
+}
+
+/// The trouble is told once, and the store is not asked again and again.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_store_that_allows_no_writes_is_asked_now_and_then_and_told_once() {
+    let pair = Pair::new().await;
+    let denied = Fault::new(Effect::Refuse("AccessDenied")).on(Operation::PutObject);
+    pair.put_all(&tree([("there", "1")])).await;
+    let denied = pair.store.faults().add(denied);
+    pair.write_all(&tree([("here", "2")]));
+    let agent = Agent::start(pair.home.path(), &pair.config).await;
+    agent.in_error(MIRROR, "credentials").await;
+    pair.four_checks().await;
+    let probes = pair.proxy.seen().iter().filter(|seen| seen.kind == Kind::Put && seen.key.contains("/probe/")).count();
+    let checks = pair.proxy.count(Kind::List);
+    // Each one makes a handful.
+    assert!(probes <= 8 * checks.max(4), "{probes} requests of probes during {checks} looks at the bucket");
+    let told = agent.process().log().matches("trouble; tried again").count();
+    assert!(told <= 2, "{}", agent.process().tail());
+    pair.store.faults().remove(denied);
+    pair.both_hold(&tree([("here", "2"), ("there", "1")])).await;
+    agent.until(MIRROR, "over it", |mirror| mirror["errors"] == json!([])).await;
 }

@@ -106,7 +106,7 @@ async fn a_storm_of_slow_downs_is_ridden_out_with_few_requests() {
 async fn parts_that_are_told_to_slow_down_hold_up_no_small_file() {
     let pair = Pair::new().await;
     let agent = pair.start().await;
-    let storm = pair.store.faults().add(Fault::new(Effect::SlowDown).on(Operation::UploadPart));
+    let storm = pair.store.faults().add(Fault::new(Effect::SlowDown).on(Operation::UploadPart).under("docs/large"));
     // More large files than may be on their way at once.
     for number in 0..6 {
         write(&pair.root.join(format!("large-{number}")), noise(PART_BYTES + number + 1));

@@ -16,7 +16,7 @@ use gosync_engine::ports::state::{HaltRow, JournalEntry, StateChange, StateError
 use gosync_engine::ports::{LocalTree, Ports, ReplicaState, TreeError, TreeErrorKind};
 use gosync_engine::{Command, PlanDraft, plan_first_run};
 use gosync_fs::DiskTree;
-use gosync_plan::{Ancestor, Fingerprint, RelPath};
+use gosync_plan::{Ancestor, ContentHash, Fingerprint, RelPath};
 
 use crate::agent::Agent;
 use crate::chain::chain;
@@ -165,6 +165,14 @@ impl ReplicaState for NoState {
         _: usize,
     ) -> Result<Vec<(RelPath, Ancestor)>, StateError> {
         Ok(Vec::new())
+    }
+
+    async fn ancestor_of_large_content(
+        &self,
+        _: ContentHash,
+        _: u64,
+    ) -> Result<Option<(RelPath, Ancestor)>, StateError> {
+        Ok(None)
     }
 
     async fn ancestor_of_object(&self, _: &str, _: u64) -> Result<Option<(RelPath, Ancestor)>, StateError> {

@@ -3,6 +3,7 @@
 //! Requests without content are not held up. A dropped call gives nothing back: the line errs on the slow side.
 
 use std::num::NonZeroU32;
+use std::ops::Range;
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -125,6 +126,18 @@ impl ObjectStore for Throttled {
     async fn upload_part(&self, key: &str, upload: &str, number: u32, body: Bytes) -> Result<String, StoreError> {
         pass(self.line.upload.as_ref(), body.len()).await;
         self.store.upload_part(key, upload, number, body).await
+    }
+
+    async fn copy_part(
+        &self,
+        source: &str,
+        source_etag: &str,
+        range: Range<u64>,
+        key: &str,
+        upload: &str,
+        number: u32,
+    ) -> Result<String, StoreError> {
+        self.store.copy_part(source, source_etag, range, key, upload, number).await
     }
 
     async fn complete_upload(

@@ -182,8 +182,8 @@ impl Context {
             .map_or_else(|_| "1970-01-01".to_owned(), |time| time.strftime("%Y-%m-%d").to_string())
     }
 
-    /// Writes ancestors (and ends journal entries) first, then tells the metadata. After a kill in between the metadata lags
-    /// behind until the path changes again: it is never the reason for an act.
+    /// Tells the metadata, then writes ancestors and ends journal entries. What a kill in between leaves unwritten is found
+    /// to be done by the next look, and told again. Where the metadata can't be told, the rest is written all the same.
     pub async fn record(&self, changes: Vec<StateChange>, files: Vec<FileChange>) -> Result<(), StateError> {
         let touched: Vec<RelPath> = changes
             .iter()
@@ -192,21 +192,27 @@ impl Context {
                 _ => None,
             })
             .collect();
-        self.ports.state.apply(changes).await?;
-        {
-            let mut recorded = lock(&self.shared.recorded);
-            recorded.count += 1;
-            if recorded.sweeps > 0 {
-                let count = recorded.count;
-                recorded.at.extend(touched.into_iter().map(|path| (path, count)));
-            }
+        let told = self.tell(files).await;
+        if matches!(&told, Err(error) if error.kind == StateErrorKind::Killed) {
+            return told;
         }
+        self.ports.state.apply(changes).await?;
+        let mut recorded = lock(&self.shared.recorded);
+        recorded.count += 1;
+        if recorded.sweeps > 0 {
+            let count = recorded.count;
+            recorded.at.extend(touched.into_iter().map(|path| (path, count)));
+        }
+        told
+    }
+
+    async fn tell(&self, files: Vec<FileChange>) -> Result<(), StateError> {
         if files.is_empty() {
             return Ok(());
         }
-        crash::reached(CrashPoint::StateRecorded);
         let Identity { replica, store, .. } = self.identity();
         let head = self.ports.metadata.record(store, &replica, files).await?;
+        crash::reached(CrashPoint::MetadataTold);
         let mut identity = lock(&self.shared.identity);
         identity.cursor = identity.cursor.max(head);
         Ok(())

@@ -32,8 +32,8 @@ crash_points! {
     MarkerPlaced = "marker-placed",
     /// Objects and an upload of the probe are in the bucket.
     Probing = "probing",
-    /// The replica's state knows, the metadata doesn't.
-    StateRecorded = "state-recorded",
+    /// The metadata knows, the replica's state doesn't.
+    MetadataTold = "metadata-told",
 
     UploadJournalled = "upload-journalled",
     UploadSent = "upload-sent",

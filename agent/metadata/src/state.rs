@@ -10,7 +10,7 @@ use std::path::Path;
 
 use async_trait::async_trait;
 use gosync_engine::ports::state::{HaltRow, JournalEntry, ReplicaState, StateChange, StateError, UploadRow};
-use gosync_plan::{Ancestor, RelPath};
+use gosync_plan::{Ancestor, ContentHash, RelPath};
 use sqlx::migrate::Migrator;
 use sqlx::sqlite::{SqliteConnection, SqliteRow};
 use sqlx::{Row, query, query_as, query_scalar};
@@ -124,6 +124,24 @@ impl ReplicaState for SqliteState {
         .fetch_optional(&self.database.readers)
         .await
         .map_err(|error| self.database.failed("looking for an object's ancestor", error))
+    }
+
+    async fn ancestor_of_large_content(
+        &self,
+        content: ContentHash,
+        size: u64,
+    ) -> Result<Option<(RelPath, Ancestor)>, StateError> {
+        query(
+            "SELECT path, size, mtime_ns, ctime_ns, inode, mode, etag, remote_size, version_id, last_modified, content, \
+                    nonce, open \
+             FROM ancestor WHERE size = $1 AND size > 5242880 AND content = $2 LIMIT 1",
+        )
+        .bind(size.cast_signed())
+        .bind(content.0.to_vec())
+        .try_map(|row: SqliteRow| Ok((rows::path(&row, 0)?, rows::ancestor(&row, 1)?)))
+        .fetch_optional(&self.database.readers)
+        .await
+        .map_err(|error| self.database.failed("looking for a content's ancestor", error))
     }
 
     async fn open_ancestors(&self) -> Result<Vec<RelPath>, StateError> {

@@ -140,7 +140,7 @@ impl S3Store {
             .copy_object()
             .bucket(&self.bucket)
             .key(target)
-            .copy_source(format!("{}/{}", self.bucket, utf8_percent_encode(source, COPY_SOURCE)))
+            .copy_source(self.copy_source(source))
             .set_copy_source_if_match(source_etag.map(quoted))
             .set_if_none_match(if_none_match)
             .set_if_match(if_match)
@@ -150,6 +150,11 @@ impl S3Store {
         let output = self.run(self.long_call(COPY, target), operation.send()).await?;
         let etag = output.copy_object_result().and_then(|result| result.e_tag());
         written(COPY, target, etag, output.version_id(), 0)
+    }
+
+    /// A key of this bucket as the source of a copy.
+    pub(crate) fn copy_source(&self, key: &str) -> String {
+        format!("{}/{}", self.bucket, utf8_percent_encode(key, COPY_SOURCE))
     }
 
     pub(crate) async fn delete_object(&self, key: &str, condition: &Condition) -> Result<(), StoreError> {

@@ -1,5 +1,6 @@
 //! The port's calls, handed to where they are made.
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -85,6 +86,18 @@ impl ObjectStore for S3Store {
 
     async fn upload_part(&self, key: &str, upload: &str, number: u32, body: Bytes) -> Result<String, StoreError> {
         self.send_part(key, upload, number, body).await
+    }
+
+    async fn copy_part(
+        &self,
+        source: &str,
+        source_etag: &str,
+        range: Range<u64>,
+        key: &str,
+        upload: &str,
+        number: u32,
+    ) -> Result<String, StoreError> {
+        self.copy_as_part(source, source_etag, range, key, upload, number).await
     }
 
     async fn complete_upload(

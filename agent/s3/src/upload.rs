@@ -1,6 +1,7 @@
 //! Multipart uploads, call by call.
 
 use std::collections::HashMap;
+use std::ops::Range;
 
 use aws_sdk_s3::operation::create_multipart_upload::CreateMultipartUploadOutput;
 use aws_sdk_s3::operation::upload_part::UploadPartOutput;
@@ -19,6 +20,7 @@ use crate::store::S3Store;
 
 const CREATE: &str = "CreateMultipartUpload";
 const PART: &str = "UploadPart";
+const COPY_PART: &str = "UploadPartCopy";
 const COMPLETE: &str = "CompleteMultipartUpload";
 const ABORT: &str = "AbortMultipartUpload";
 const LIST_UPLOADS: &str = "ListMultipartUploads";
@@ -70,6 +72,30 @@ impl S3Store {
         let output: UploadPartOutput = self.integrity.send(attempt).await?;
         let lost = || StoreError::new(Kind::Corrupt, PART, key, "the reply lacks an ETag");
         output.e_tag().map(unquoted).ok_or_else(lost)
+    }
+
+    pub(crate) async fn copy_as_part(
+        &self,
+        source: &str,
+        source_etag: &str,
+        range: Range<u64>,
+        key: &str,
+        upload: &str,
+        number: u32,
+    ) -> Result<String, StoreError> {
+        let operation = self
+            .client
+            .upload_part_copy()
+            .bucket(&self.bucket)
+            .key(key)
+            .upload_id(upload)
+            .part_number(part_number(COPY_PART, key, number)?)
+            .copy_source(self.copy_source(source))
+            .copy_source_if_match(quoted(source_etag))
+            .copy_source_range(format!("bytes={}-{}", range.start, range.end.saturating_sub(1)));
+        let output = self.run(self.long_call(COPY_PART, key), operation.send()).await?;
+        let lost = || StoreError::new(Kind::Corrupt, COPY_PART, key, "the reply lacks an ETag");
+        output.copy_part_result().and_then(|part| part.e_tag()).map(unquoted).ok_or_else(lost)
     }
 
     pub(crate) async fn complete_multipart(

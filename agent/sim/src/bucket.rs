@@ -3,7 +3,7 @@
 //! Pure: no faults, no time of its own. Whatever it is asked for happens at once and completely.
 
 use std::collections::BTreeMap;
-use std::ops::Bound;
+use std::ops::{Bound, Range};
 
 use crc_fast::{CrcAlgorithm, checksum};
 use gosync_engine::ports::store::{
@@ -239,6 +239,25 @@ impl Bucket {
         let etag = hex(&Md5::digest(&body));
         self.upload(key, id)?.parts.insert(number, body);
         Ok(etag)
+    }
+
+    pub fn copy_part(
+        &mut self,
+        source: &str,
+        source_etag: &str,
+        range: Range<u64>,
+        key: &str,
+        id: &str,
+        number: u32,
+    ) -> Outcome<String> {
+        let object = self.current(source).ok_or(StoreErrorKind::NotFound)?;
+        if object.etag != source_etag {
+            return Err(StoreErrorKind::PreconditionFailed);
+        }
+        let range =
+            usize::try_from(range.start).unwrap_or(usize::MAX)..usize::try_from(range.end).unwrap_or(usize::MAX);
+        let body = object.body.get(range).ok_or(StoreErrorKind::Invalid)?.to_vec();
+        self.upload_part(key, id, number, body)
     }
 
     pub fn complete_upload(

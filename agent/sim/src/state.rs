@@ -7,7 +7,7 @@ use gosync_engine::ports::metadata::{
 };
 use gosync_engine::ports::state::{HaltRow, StateErrorKind, UploadRow};
 use gosync_engine::ports::{FileRow, JournalEntry, MetadataStore, ReplicaState, StateChange, StateError};
-use gosync_plan::{Ancestor, RelPath};
+use gosync_plan::{Ancestor, ContentHash, RelPath};
 
 use crate::feed::Feed;
 use crate::rows::Rows;
@@ -92,6 +92,19 @@ impl ReplicaState for SimState {
 
     async fn ancestor_of_object(&self, etag: &str, size: u64) -> Result<Option<(RelPath, Ancestor)>, StateError> {
         let is_it = |ancestor: &Ancestor| ancestor.generation.etag == etag && ancestor.generation.size == size;
+        let find = |rows: &Rows| {
+            let found = rows.ancestors.iter().find(|(_, ancestor)| is_it(ancestor));
+            found.map(|(path, ancestor)| (path.clone(), ancestor.clone()))
+        };
+        self.0.rows("ancestors", find).await
+    }
+
+    async fn ancestor_of_large_content(
+        &self,
+        content: ContentHash,
+        size: u64,
+    ) -> Result<Option<(RelPath, Ancestor)>, StateError> {
+        let is_it = |ancestor: &Ancestor| ancestor.content == Some(content) && ancestor.fingerprint.size == size;
         let find = |rows: &Rows| {
             let found = rows.ancestors.iter().find(|(_, ancestor)| is_it(ancestor));
             found.map(|(path, ancestor)| (path.clone(), ancestor.clone()))

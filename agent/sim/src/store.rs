@@ -3,6 +3,8 @@
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use std::ops::Range;
+
 use gosync_engine::ports::store::{
     Condition, Deleted, GetRequest, Head, ListPage, ListRequest, ObjectBody, ObjectHeaders, ObjectVersion,
     PendingUpload, PutRequest, StoreErrorKind, Written,
@@ -237,6 +239,28 @@ impl ObjectStore for SimStore {
                 |world| {
                     world.stats.effects.multipart += 1;
                     world.bucket.upload_part(key, upload, number, body.to_vec())
+                },
+            )
+            .await
+    }
+
+    async fn copy_part(
+        &self,
+        source: &str,
+        source_etag: &str,
+        range: Range<u64>,
+        key: &str,
+        upload: &str,
+        number: u32,
+    ) -> Result<String, StoreError> {
+        self.0
+            .change(
+                "COPY PART",
+                key,
+                || None,
+                |world| {
+                    world.stats.effects.multipart += 1;
+                    world.bucket.copy_part(source, source_etag, range, key, upload, number)
                 },
             )
             .await

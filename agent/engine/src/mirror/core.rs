@@ -154,6 +154,8 @@ pub struct Core {
     pub(super) outage: Option<Outage>,
     pub(super) probed: bool,
     pub(super) probing: bool,
+    /// The last probe failed, and is made again then.
+    pub(super) probe_failed: Option<FailedProbe>,
 
     pub(super) watch_healthy: bool,
     pub(super) sweeping: Option<Scope>,
@@ -243,6 +245,7 @@ impl Core {
             outage: None,
             probed,
             probing: false,
+            probe_failed: None,
             watch_healthy: false,
             sweeping: None,
             sweeps_begun: 0,
@@ -476,7 +479,9 @@ impl Core {
     }
 
     pub(super) fn probe(&mut self) {
-        if !self.probed && !self.probing && (self.outage.is_none() || self.may_try()) {
+        let now = self.now();
+        let due = self.probe_failed.as_ref().is_none_or(|failed| failed.retry_ms <= now);
+        if !self.probed && !self.probing && due && (self.outage.is_none() || self.may_try()) {
             self.probing = true;
             self.effects.push(Effect::Probe);
         }
@@ -608,6 +613,7 @@ impl Core {
             self.unresolved.values().map(|(_, due)| *due).min().filter(|_| working && self.resolving.len() < LOOKS_MAX),
             self.displaced.iter().map(|(_, due)| *due).min().filter(|_| self.settling < SETTLING_MAX),
             Some(sweep_ms).filter(|_| working && self.sweeping.is_none()),
+            self.probe_failed.as_ref().map(|failed| failed.retry_ms).filter(|due| working && *due > now),
             self.outage.as_ref().map(|outage| outage.retry_ms).filter(|due| working && *due > now),
             Some(self.next_eviction_ms).filter(|_| working),
             self.scrub_due_ms().filter(|due| working && self.hydrated && *due > now),
@@ -616,6 +622,14 @@ impl Core {
         .flatten()
         .min()
     }
+}
+
+/// A probe that the store refused.
+pub(super) struct FailedProbe {
+    pub(super) retry_ms: u64,
+    pub(super) attempts: u32,
+    /// Stays, whatever else the store answers.
+    pub(super) class: &'static str,
 }
 
 /// Whether the two sides hold contents that neither has agreed to.

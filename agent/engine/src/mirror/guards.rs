@@ -333,7 +333,8 @@ impl Core {
 
     /// The outside failed: said once, and tried again later.
     pub(super) fn trouble(&mut self, failure: &Failure) {
-        let (class, message) = match failure {
+        let class = class_of(failure);
+        let message = match failure {
             Failure::Killed => {
                 self.ended = Some(Ended::Killed);
                 return;
@@ -348,16 +349,10 @@ impl Core {
                         self.outage = Some(Outage { retry_ms: now + wait, attempts, trial: false });
                     }
                 }
-                let class = match error.kind {
-                    StoreErrorKind::Credentials | StoreErrorKind::Denied => "credentials",
-                    StoreErrorKind::NoSuchBucket => "bucket",
-                    StoreErrorKind::Throttled => "throttled",
-                    _ => "s3",
-                };
-                (class, describe(error))
+                describe(error)
             }
-            Failure::State(error) => ("state", describe(error)),
-            Failure::Local(error) => ("local", describe(error)),
+            Failure::State(error) => describe(error),
+            Failure::Local(error) => describe(error),
         };
         let since_ms = self.context.utc_ms();
         if !self.troubles.contains_key(class) {
@@ -378,8 +373,25 @@ impl Core {
     /// A request was answered as it should be.
     pub(super) fn store_answers(&mut self) {
         self.outage = None;
+        let of_the_probe = self.probe_failed.as_ref().map(|failed| failed.class);
         for class in ["s3", "credentials", "bucket", "throttled"] {
-            self.end_trouble(class);
+            if of_the_probe != Some(class) {
+                self.end_trouble(class);
+            }
         }
+    }
+}
+
+/// What people and metrics know a failure by.
+pub(super) fn class_of(failure: &Failure) -> &'static str {
+    match failure {
+        Failure::Store(error) => match error.kind {
+            StoreErrorKind::Credentials | StoreErrorKind::Denied => "credentials",
+            StoreErrorKind::NoSuchBucket => "bucket",
+            StoreErrorKind::Throttled => "throttled",
+            _ => "s3",
+        },
+        Failure::Local(_) => "local",
+        Failure::State(_) | Failure::Killed => "state",
     }
 }

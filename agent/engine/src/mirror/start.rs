@@ -3,14 +3,15 @@
 use gosync_plan::HaltReason;
 
 use super::Ended;
-use super::core::{Core, InHand, Stage, is_of_the_root};
+use super::core::{Core, FailedProbe, InHand, Stage, is_of_the_root};
 use super::dirty::Dirty;
 use super::effect::{Effect, Restarted};
+use super::guards::class_of;
 use crate::context::lock;
 use crate::look::Failure;
 use crate::ports::state::StateChange;
 use crate::sequences::start::Root;
-use crate::sweep::Scope;
+use crate::sweep::{Scope, backoff_ms};
 
 impl Core {
     pub(super) fn check_root(&mut self) {
@@ -101,9 +102,21 @@ impl Core {
             Ok(conditions) => {
                 lock(&self.context.shared.identity).conditions = conditions;
                 self.probed = true;
+                self.probe_failed = None;
                 self.store_answers();
             }
-            Err(failure) => self.trouble(&failure),
+            Err(failure) => {
+                self.trouble(&failure);
+                // An outage tells itself when it is over; a refusal is asked about now and then.
+                self.probe_failed = match &failure {
+                    Failure::Store(error) if !error.is_of_the_store() => {
+                        let attempts = self.probe_failed.as_ref().map_or(0, |failed| failed.attempts) + 1;
+                        let retry_ms = self.now() + (backoff_ms(attempts) * 5).min(30_000);
+                        Some(FailedProbe { retry_ms, attempts, class: class_of(&failure) })
+                    }
+                    _ => None,
+                };
+            }
         }
     }
 }

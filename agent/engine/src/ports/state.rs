@@ -29,6 +29,12 @@ pub trait ReplicaState: Send + Sync {
     ) -> Result<Vec<(RelPath, Ancestor)>, StateError>;
     /// A row whose object has this ETag and size, if there is one.
     async fn ancestor_of_object(&self, etag: &str, size: u64) -> Result<Option<(RelPath, Ancestor)>, StateError>;
+    /// A row whose file has this content, if there is one; of files over 5 MiB, the smallest part, alone.
+    async fn ancestor_of_large_content(
+        &self,
+        content: ContentHash,
+        size: u64,
+    ) -> Result<Option<(RelPath, Ancestor)>, StateError>;
     /// Rows marked `open`.
     async fn open_ancestors(&self) -> Result<Vec<RelPath>, StateError>;
     /// (rows, sum of sizes in bytes)

@@ -17,6 +17,7 @@ pub async fn conforms(state: &dyn ReplicaState) -> Result<(), String> {
     pages_follow_each_other_in_byte_order(state).await?;
     a_folder_is_paged_without_its_neighbours(state).await?;
     an_ancestor_is_found_by_its_object(state).await?;
+    the_ancestor_of_a_large_content_is_found(state).await?;
     open_ancestors_are_those_marked_open(state).await?;
     totals_follow_every_change(state).await?;
     changes_of_one_apply_take_effect_in_their_order(state).await?;
@@ -158,6 +159,23 @@ pub async fn an_ancestor_is_found_by_its_object(state: &dyn ReplicaState) -> Res
     same("b", told(state.ancestor_of_object("another", 77).await)?, Some((path("b")?, moved)))?;
     same("another size", told(state.ancestor_of_object("another", 78).await)?, None)?;
     same("another ETag", told(state.ancestor_of_object("none", 77).await)?, None)
+}
+
+pub async fn the_ancestor_of_a_large_content_is_found(state: &dyn ReplicaState) -> Result<(), String> {
+    clear(state).await?;
+    let large = |size: u64, content: u8| {
+        let known = ancestor(1);
+        let fingerprint = Fingerprint { size, ..known.fingerprint };
+        Ancestor { fingerprint, content: Some(ContentHash([content; 32])), ..known }
+    };
+    let changes = [("a", large(6 << 20, 1)), ("b", large(6 << 20, 2)), ("c", large(7 << 20, 1))];
+    let put = |(name, ancestor): &(&str, Ancestor)| Ok(StateChange::PutAncestor(path(name)?, ancestor.clone()));
+    told(state.apply(changes.iter().map(put).collect::<Result<_, String>>()?).await)?;
+    let find =
+        async |content: u8, size: u64| told(state.ancestor_of_large_content(ContentHash([content; 32]), size).await);
+    same("b", find(2, 6 << 20).await?, Some((path("b")?, large(6 << 20, 2))))?;
+    same("another size", find(2, 7 << 20).await?, None)?;
+    same("another content", find(3, 6 << 20).await?, None)
 }
 
 pub async fn open_ancestors_are_those_marked_open(state: &dyn ReplicaState) -> Result<(), String> {

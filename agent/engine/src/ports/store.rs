@@ -25,6 +25,16 @@ pub trait ObjectStore: Send + Sync {
     async fn create_upload(&self, key: &str, headers: &ObjectHeaders) -> Result<String, StoreError>;
     /// Part numbers start at 1. Returns the part's ETag.
     async fn upload_part(&self, key: &str, upload: &str, number: u32, body: Bytes) -> Result<String, StoreError>;
+    /// A part that is a range of another object, unless that has another ETag. Returns the part's ETag.
+    async fn copy_part(
+        &self,
+        source: &str,
+        source_etag: &str,
+        range: Range<u64>,
+        key: &str,
+        upload: &str,
+        number: u32,
+    ) -> Result<String, StoreError>;
     async fn complete_upload(
         &self,
         key: &str,

@@ -1,14 +1,15 @@
 //! Renames and copies (R11): a content that one side has already, under another name, crosses no line. The bucket copies
-//! its object, the tree its file; what the old name has to go for goes later, as any delete.
+//! its object (a large one part by part, as an upload whose parts the store makes itself), the tree its file; what the old
+//! name has to go for goes later, as any delete.
 //!
 //! Either copy is a short cut that may fail: then the content is sent or fetched as usual. Nothing is seen of one that
 //! was interrupted but an object that the next look adopts, or a temp file that the next start purges.
 
 use gosync_plan::decide::ExpectRemote;
-use gosync_plan::identity::{Identity, same_as_generation};
+use gosync_plan::identity::Identity;
 use gosync_plan::{Digests, Fingerprint, Generation};
 
-use super::download::{Fetched, NewFile};
+use super::download::{Fetched, NewFile, compare};
 use super::upload::{acknowledged, begin, head_patiently, unresolved};
 use super::{Outcome, Task, tmp_path};
 use crate::context::Context;
@@ -109,7 +110,7 @@ pub(super) async fn copy_in_tree(
         .await?;
     crash::reached(CrashPoint::CopiedInTree);
     let Ok(Some(digests)) = copied else { return Ok(None) };
-    if same_as_generation(&digests, &head.generation, Some(&head.facts)) == Identity::Same {
+    if compare(context, &tmp, digests, &head).await? == Identity::Same {
         return Ok(Some(Fetched { operation, tmp, digests, head, is_copy: true }));
     }
     context.local(move |tree| tree.unlink(&tmp)).await?.ok();

@@ -9,7 +9,7 @@ use futures_channel::mpsc;
 use futures_util::stream::{self, StreamExt as _, TryStreamExt as _};
 use futures_util::try_join;
 use gosync_plan::conflict::{conflict_family, free_conflict_name, is_conflict_copy_of};
-use gosync_plan::decide::{ExpectLocal, ExpectRemote, Keep, ModeMerge, merge_mode};
+use gosync_plan::decide::{ExpectLocal, ExpectRemote, Keep, ModeMerge, Need, merge_mode};
 use gosync_plan::identity::{Identity, same_as_generation};
 use gosync_plan::{Ancestor, Digests, Fingerprint, Generation, Nonce, RelPath};
 
@@ -791,23 +791,29 @@ async fn verify(context: &Context, key: &str, tmp: &str, digests: Digests, head:
     if head.facts.blake3_header == Some(digests.blake3) {
         return Ok(());
     }
+    match compare(context, tmp, digests, head).await? {
+        Identity::Differs => Err(corrupt(key, "the content does not fit the object's checksum").into()),
+        // Or the store tells nothing that the bytes could be held against but their number.
+        Identity::Same | Identity::Unknown(_) => Ok(()),
+    }
+}
+
+/// Whether the content in the temp file is the object's, by the checksums that the store computed.
+pub(super) async fn compare(context: &Context, tmp: &str, digests: Digests, head: &Head) -> Result<Identity, Outcome> {
     let mut digests = digests;
     for _ in 0..3 {
         match same_as_generation(&digests, &head.generation, Some(&head.facts)) {
-            Identity::Same => return Ok(()),
-            Identity::Differs => return Err(corrupt(key, "the content does not fit the object's checksum").into()),
-            Identity::Unknown(gosync_plan::decide::Need::LocalDigests { md5, multipart_part_bytes, crc64nvme }) => {
+            Identity::Unknown(Need::LocalDigests { md5, multipart_part_bytes, crc64nvme }) => {
                 let (tmp, wanted) = (tmp.to_owned(), Wanted { md5, multipart_part_bytes, crc64nvme });
                 match context.local(move |tree| read_digests(tree, &tmp, wanted)).await?? {
                     Some((_, read)) => digests = read,
                     None => return Err(Outcome::Again),
                 }
             }
-            // The store tells nothing that the bytes could be held against but their number.
-            Identity::Unknown(_) => return Ok(()),
+            told => return Ok(told),
         }
     }
-    Ok(())
+    Ok(same_as_generation(&digests, &head.generation, Some(&head.facts)))
 }
 
 fn corrupt(key: &str, message: &str) -> StoreError {

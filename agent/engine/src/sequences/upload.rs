@@ -4,12 +4,13 @@
 //! own checksum proves mean that it was us.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use bytes::Bytes;
 use futures_util::stream::{self, StreamExt as _, TryStreamExt as _};
 use gosync_plan::decide::ExpectRemote;
 use gosync_plan::identity::{Identity, same_as_generation};
-use gosync_plan::{Ancestor, Digests, Fingerprint, Generation, Nonce};
+use gosync_plan::{Ancestor, Digests, Fingerprint, Generation, Nonce, RelPath};
 use md5::{Digest as _, Md5};
 
 use super::copy::copy_in_bucket;
@@ -110,7 +111,9 @@ async fn upload_large(
         Reading::Busy => return Err(Outcome::Busy),
     };
     let open = open || read_open;
-    let sending = Sending { task, local, expect: &expect, digests, parts, part_bytes, open, file };
+    let twin = if open { None } else { twin_in_bucket(context, task, &digests, &expect).await? };
+    let sent_parts = AtomicUsize::new(0);
+    let sending = Sending { task, local, expect: &expect, digests, parts, part_bytes, open, file, twin, sent_parts };
     let outcome = sending.send(context).await;
     if read_open {
         context.local(move |tree| tree.unlink(&private)).await?.ok();
@@ -133,6 +136,10 @@ struct Sending<'a> {
     part_bytes: u64,
     open: bool,
     file: Arc<dyn TreeFile>,
+    /// The bucket has the content under this path already.
+    twin: Option<(RelPath, Generation)>,
+    /// Those that could not be copied from the twin.
+    sent_parts: AtomicUsize,
 }
 
 impl Sending<'_> {
@@ -155,6 +162,10 @@ impl Sending<'_> {
                     }
                     let _permit = context.shared.parts.acquire().await;
                     let body = self.read_part(context, file, index, hash).await?;
+                    if let Some(etag) = self.copy_part(context, key_here, upload_id, number, &body).await {
+                        return Ok((number, etag));
+                    }
+                    self.sent_parts.fetch_add(1, Ordering::Relaxed);
                     send_part(context, key_here, upload_id, number, body).await.map(|etag| (number, etag))
                 }
             })
@@ -207,7 +218,12 @@ impl Sending<'_> {
             .map(|written| written.generation);
         crash::reached(CrashPoint::PartsCompleted);
         let refused = matches!(&written, Err(error) if !error.outcome_unknown());
-        let outcome = conclude(context, entry, written, expected).await;
+        let mut outcome = conclude(context, entry, written, expected).await;
+        if let (Ok(Outcome::Done { events, .. }), Some((from, _))) = (&mut outcome, &self.twin)
+            && self.sent_parts.load(Ordering::Relaxed) == 0
+        {
+            *events = vec![Event::CopiedInBucket { path: self.task.path().clone(), from: from.clone() }];
+        }
         if refused {
             // A refused completion leaves the upload behind.
             // Of one that may still be open, the id is kept: the next try goes on with it.
@@ -305,11 +321,39 @@ impl Sending<'_> {
         part.ok_or(PartFailure::Changed)
     }
 
+    /// Has the store make the part from the twin. The part's ETag proves that it is this very content; where it doesn't,
+    /// or where the store can't do that, the part is sent (`None`).
+    async fn copy_part(&self, context: &Context, key: &str, upload: &str, number: u32, body: &Bytes) -> Option<String> {
+        let (from, object) = self.twin.as_ref()?;
+        // Refused once: the rest is sent.
+        if self.sent_parts.load(Ordering::Relaxed) > 0 {
+            return None;
+        }
+        let begin = u64::from(number - 1) * self.part_bytes;
+        let (range, source) = (begin..begin + body.len() as u64, context.config.prefix.key(from));
+        let copied = context.ports.store.copy_part(&source, &object.etag, range, key, upload, number).await;
+        copied.ok().filter(|etag| *etag == hex::encode(Md5::digest(body)))
+    }
+
     async fn give_up(&self, context: &Context, key: &str, upload: &str, entry: &JournalEntry) {
         context.ports.store.abort_upload(key, upload).await.ok();
         let changes = vec![StateChange::DropUpload(upload.to_owned()), StateChange::End(entry.id)];
         context.record(changes, Vec::new()).await.ok();
     }
+}
+
+/// An object of ours that has this content, for a file that is new under its name.
+async fn twin_in_bucket(
+    context: &Context,
+    task: &Task,
+    digests: &Digests,
+    expect: &ExpectRemote,
+) -> Result<Option<(RelPath, Generation)>, Outcome> {
+    if *expect != ExpectRemote::Absent {
+        return Ok(None);
+    }
+    let twin = context.ports.state.ancestor_of_large_content(digests.blake3, digests.size).await?;
+    Ok(twin.filter(|(path, known)| !known.open && path != task.path()).map(|(path, known)| (path, known.generation)))
 }
 
 /// Where the store doesn't honour conditions on writes, a look right before and one right after narrow the gap; they can't
