@@ -474,3 +474,61 @@ fn a_first_meeting_asks_for_the_mode_unless_it_does_not_matter() {
     let record = Action::Record { local: edited_fingerprint(MINE), remote: generation(MINE, 2) };
     assert_eq!(gosync_plan::decide(None, &edited_file(), &object, ModePolicy::Off), Decision::Do(record));
 }
+
+// The whole table at a glance.
+
+fn word(decision: &Decision) -> String {
+    let debug = format!("{decision:?}");
+    let inner = debug.strip_prefix("Do(").unwrap_or(&debug);
+    inner.chars().take_while(|c| c.is_alphanumeric()).collect()
+}
+
+#[test]
+fn what_each_side_holds_decides_alone_and_in_every_combination() {
+    let mine = read(edited_fingerprint(MINE), MINE);
+    let locals = [
+        LocalEntry::Absent,
+        read(fingerprint(OLD), OLD),
+        mine,
+        LocalEntry::Folder,
+        LocalEntry::Special(Special::Symlink),
+        LocalEntry::Unknown("i/o error".into()),
+    ];
+    let facts = ObjectFacts::default;
+    let remotes = [
+        RemoteEntry::Absent,
+        headed(generation(OLD, 1), facts()),
+        headed(generation(THEIRS, 2), facts()),
+        headed(generation(MINE, 2), facts()),
+        RemoteEntry::Unknown("503".into()),
+    ];
+    let table = |ancestor: Option<&Ancestor>| -> Vec<String> {
+        let row = |local: &LocalEntry| {
+            remotes.iter().map(|remote| word(&decide(ancestor, local, remote))).collect::<Vec<_>>()
+        };
+        locals.iter().map(|local| row(local).join(" ")).collect()
+    };
+    // Remote:                     absent, old, theirs, mine, unknown. Local: absent, old, mine, folder, link, unknown.
+    assert_eq!(
+        table(None),
+        [
+            "Nothing Download Download Download Report",
+            "Upload Record Conflict Conflict Report",
+            "Upload Conflict Conflict Record Report",
+            "Nothing Report Report Report Report",
+            "Report Report Report Report Report",
+            "Report Report Report Report Report",
+        ]
+    );
+    assert_eq!(
+        table(Some(&ancestor())),
+        [
+            "Forget DeleteObject Download Download Report",
+            "TrashLocal Nothing Download Download Report",
+            "Upload Upload Conflict Record Report",
+            "Forget DeleteObject Report Report Report",
+            "Report Report Report Report Report",
+            "Report Report Report Report Report",
+        ]
+    );
+}
