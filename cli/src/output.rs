@@ -88,10 +88,25 @@ impl Output {
     }
 }
 
+/// Control characters that JSON takes as they are (they stand in its strings alone) would be taken for commands to a terminal,
+/// and be taken away as such.
+fn escape(json: &str) -> String {
+    let mut escaped = String::with_capacity(json.len());
+    for char in json.chars() {
+        match char {
+            '\u{7f}'..='\u{9f}' => escaped.push_str(&format!("\\u{:04x}", u32::from(char))),
+            char => escaped.push(char),
+        }
+    }
+    escaped
+}
+
 fn encode<T: Serialize>(format: Format, value: &T) -> Result<String, Failure> {
     let text = match format {
         Format::Yaml => serde_saphyr::to_string(value).map_err(|error| error.to_string()),
-        Format::Json | Format::Table => serde_json::to_string_pretty(value).map_err(|error| error.to_string()),
+        Format::Json | Format::Table => {
+            serde_json::to_string_pretty(value).map(|text| escape(&text)).map_err(|error| error.to_string())
+        }
     };
     text.map_err(|error| Failure::new(Exit::Failed, "output", format!("the result can't be written: {error}"), ""))
 }
@@ -106,4 +121,18 @@ fn for_people(report: &Report) -> String {
         text += &format!("{hint}next:{hint:#} {next}\n");
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests may stop at the first surprise")]
+    use super::*;
+
+    #[test]
+    fn a_name_comes_through_json_whole_whatever_characters_it_has() {
+        let name = "a\u{7f}b\u{9b}31mc\u{1b}[0md\n\u{e9}";
+        let text = encode(Format::Json, &name).unwrap();
+        assert!(text.chars().all(|char| !char.is_control()), "{text:?}");
+        assert_eq!(serde_json::from_str::<String>(&text).unwrap(), name);
+    }
 }
