@@ -19,4 +19,5 @@ pub mod server;
 pub mod stranger;
 pub mod tools;
 pub mod tree;
+pub mod union;
 pub mod wait;

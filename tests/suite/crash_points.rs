@@ -376,15 +376,16 @@ impl Stage {
         .await;
     }
 
-    /// All is over in the end, and what the agent knows to be in step is what the bucket holds.
+    /// All is over in the end, and what the agent has noted of the bucket is what the bucket holds.
     async fn ends(&self, agent: Agent) {
         self.is_tidy("all of it", &agent, |_| false).await;
         let displaced = tree::names(&self.pair.root.join(".gosync/displaced"));
         assert!(displaced.is_empty(), "{displaced:?}");
         let probes = self.pair.bucket.keys(&format!("{PREFIX}.gosync/")).await;
         assert!(probes.is_empty(), "{probes:?}");
-        let known = rows(&self.state(), "SELECT 'docs/' || path FROM ancestor ORDER BY path").await;
-        assert_eq!(known, self.pair.bucket.keys(PREFIX).await);
+        let noted = "SELECT s3_key FROM files WHERE is_deleted = 0 AND is_directory = 0 ORDER BY s3_key";
+        let noted = rows(&self.pair.home.path().join("data/gosync.db"), noted).await;
+        assert_eq!(noted, self.pair.bucket.keys(PREFIX).await);
         self.pair.proxy.forget();
         self.pair.four_checks().await;
         assert_eq!(self.pair.transfers(), [""; 0]);

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod bursts;
+mod changes;
 mod conformance_store;
 mod crash_points;
 mod dev;
@@ -12,11 +13,14 @@ mod first_runs;
 mod flush;
 mod folders;
 mod guards;
+mod halts;
 mod house;
 mod ignored;
 mod kills;
 mod links;
 mod log_file;
+mod moves;
+mod names;
 mod open_files;
 mod outside;
 mod overwrites;
@@ -33,3 +37,4 @@ mod strangers;
 mod transfers;
 mod trash;
 mod two_way;
+mod types;

@@ -446,6 +446,10 @@ impl World {
     }
 
     fn touch(&mut self, replica: usize, path: &str, ino: Ino) {
+        if self.replicas[replica].disk.inode(ino).suffered {
+            // Who gives what a power loss left of a file a time of its own wants it as it is: nobody here does.
+            return;
+        }
         self.replicas[replica].disk.touch(ino);
         self.tell_user(replica, "touches", path);
         self.notice(replica, path, Hint::LocalChanged);

@@ -245,5 +245,5 @@ async fn a_million_keys_are_listed_in_bounded_memory() {
     assert_eq!(folders.common_prefixes().len(), 1_000);
     // A hundred bytes a key would be a hundred more.
     let grown = peak_mib(&process.child) - peak_at_first;
-    assert!(grown < 32, "{peak_at_first} MiB after 20 pages, {grown} more after all");
+    assert!(grown < 64, "{peak_at_first} MiB after 20 pages, {grown} more after all");
 }

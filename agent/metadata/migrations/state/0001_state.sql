@@ -22,6 +22,8 @@ CREATE TABLE ancestor (
 CREATE INDEX ancestor_open ON ancestor (path) WHERE open = 1;
 -- Finds what a rename carries elsewhere: the row whose object has this content.
 CREATE INDEX ancestor_etag ON ancestor (etag);
+-- The same for the content of a large file, at the price of a few rows.
+CREATE INDEX ancestor_large ON ancestor (size) WHERE size > 5242880;
 
 -- Kept by triggers, so that nobody has to count a million rows to know how many there are.
 CREATE TABLE ancestor_totals (
