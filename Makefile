@@ -18,7 +18,7 @@ test: tools ## all tests, against real servers too (cold: under 30 minutes on tw
 	$(RUN) test --workspace --doc
 	RUST_TEST_THREADS=$$((2 * $$(nproc))) $(RUN) test --workspace --lib --bins --tests --no-fail-fast
 
-tools: ## build MinIO, versitygw and rclone into a cache, once
+tools: ## get what the tests run against into a cache, once: MinIO, versitygw, rclone, Postgres, PgBouncer, Redis
 	@command -v $(CARGO) >/dev/null || { echo "Rust is missing: install it with rustup (https://rustup.rs) and run this again." >&2; exit 1; }
 	@tests/tools/fetch
 
