@@ -42,6 +42,7 @@ bench: tools ## measure against rclone on the same server; results in bench/resu
 	$(RUN) build --release -p gosync
 	$(RUN) run --release -p gosync-tests --bin bench
 	$(RUN) run --release -p gosync-tests --bin bench scale
+	$(RUN) run --release -p gosync-tests --bin bench feed
 
 clean: ## remove what these targets made: target, results and the built tools
 	$(CARGO) clean

@@ -6,6 +6,7 @@
 // A benchmark stops at the first surprise: there is nobody to hand an error to.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+mod feed;
 mod run;
 mod scale;
 
@@ -74,7 +75,8 @@ async fn main() {
     match std::env::args().nth(1).as_deref() {
         None => beside_rclone().await,
         Some("scale") => scale::run().await,
-        Some(other) => panic!("{other}: nothing, or scale"),
+        Some("feed") => feed::run().await,
+        Some(other) => panic!("{other}: nothing, scale or feed"),
     }
 }
 

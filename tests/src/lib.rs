@@ -1,4 +1,4 @@
-//! What the integration tests and the benchmarks stand on: real S3 servers, a counting proxy, rclone, the real binary,
+//! What the integration tests and the benchmarks stand on: real S3 servers and databases, a counting proxy, rclone, the real binary,
 //! trees of files, and waiting for conditions.
 //!
 //! Not shipped and used by nothing that is. Everything is started on free loopback ports and in folders of its own, and is
@@ -8,9 +8,12 @@
 
 pub mod agent;
 pub mod dev_store;
+pub mod feed;
 pub mod mount;
 pub mod pair;
 pub mod permissions;
+pub mod pgbouncer;
+pub mod postgres;
 pub mod process;
 pub mod proxy;
 pub mod rclone;

@@ -26,6 +26,8 @@ mod outside;
 mod overwrites;
 mod permissions;
 mod plan;
+mod postgres_feed;
+mod postgres_metadata;
 mod provision;
 mod renames;
 mod rig;

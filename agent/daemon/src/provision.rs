@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use gosync_api::config::{RemotePath, S3};
 use gosync_api::messages::{ErrorBody, ErrorCode, OddKey, Progress, ProvisionRequest, Provisioned};
-use gosync_engine::ports::metadata::{FileChange, FilesQuery};
+use gosync_engine::ports::metadata::{Expected, FileChange, FilesQuery};
 use gosync_engine::ports::store::{ListPage, ListRequest, Listed};
 use gosync_engine::ports::{FileRow, MetadataStore, ObjectStore, StoreErrorKind};
 use gosync_plan::Prefix;
@@ -55,7 +55,7 @@ pub async fn provision(agent: &Agent, request: &ProvisionRequest, lines: &Lines)
     let metadata: Arc<dyn MetadataStore> = agent.metadata.clone();
     let row = match request.dry_run {
         // No store has this number: it has no rows either.
-        true => agent.metadata.known_store(&endpoint, &bucket).await.map(|row| row.map_or(-1, |row| row.id)),
+        true => metadata.known_store(&endpoint, &bucket).await.map(|row| row.map_or(-1, |row| row.id)),
         false => metadata.store(&endpoint, &bucket).await.map(|row| row.id),
     };
     let row = row.map_err(|error| internal(&error))?;
@@ -217,6 +217,7 @@ impl Work {
         }
         changes.push(FileChange::Put {
             key: object.key,
+            expects: Expected::Any,
             generation: object.generation,
             content: None,
             modified_ns: None,

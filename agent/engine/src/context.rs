@@ -211,7 +211,7 @@ impl Context {
             return Ok(());
         }
         let Identity { replica, store, .. } = self.identity();
-        let head = self.ports.metadata.record(store, &replica, files).await?;
+        let head = self.ports.metadata.record(store, &replica, files).await?.head;
         crash::reached(CrashPoint::MetadataTold);
         let mut identity = lock(&self.shared.identity);
         identity.cursor = identity.cursor.max(head);

@@ -2,13 +2,17 @@
 //!
 //! * [`SqliteState`]: one file per replica, durable at each answer;
 //! * [`SqliteMetadata`]: files, feed, states, configurations and leases of an agent that is alone with its metadata;
-//! * `database`: opening, migrating, refusing what isn't ours;
+//! * [`PostgresMetadata`]: the same, shared by a fleet of agents;
+//! * `batch`: what a batch of changes comes to, whatever the database;
+//! * `database`: opening a file, migrating, refusing what isn't ours;
 //! * `writer`: the one writer of each file, and its group commit;
 //! * `text`: order, ranges and spelling of keys as a database holds them.
 
+mod batch;
 mod database;
 mod metadata;
 mod peek;
+mod postgres;
 mod state;
 mod text;
 mod writer;
@@ -16,4 +20,5 @@ mod writer;
 pub use database::JournalMode;
 pub use metadata::{MirrorRow, SqliteMetadata};
 pub use peek::peek_note;
+pub use postgres::{PostgresMetadata, PostgresOptions};
 pub use state::{SqliteState, StateOptions};

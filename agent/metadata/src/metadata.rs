@@ -12,7 +12,8 @@ use std::path::Path;
 
 use async_trait::async_trait;
 use gosync_engine::ports::metadata::{
-    ChangeRow, Changes, Cursor, FileChange, FileRow, FilesQuery, MetadataStore, StoreRow, SyncConfigRow, SyncStateRow,
+    ChangeRow, Changes, Cursor, FileChange, FileRow, FilesQuery, MetadataStore, Pruned, Recorded, StoreRow,
+    SyncConfigRow, SyncStateRow,
 };
 use gosync_engine::ports::state::{StateError, StateErrorKind};
 use sqlx::migrate::Migrator;
@@ -24,7 +25,7 @@ use crate::text::{TextRange, spell};
 use crate::writer::Writer;
 pub use mirrors::MirrorRow;
 use rows::select_files;
-use write::MetadataWrite;
+use write::{Answer, MetadataWrite};
 
 static MIGRATIONS: Migrator = sqlx::migrate!("migrations/metadata");
 
@@ -39,12 +40,6 @@ impl SqliteMetadata {
         let database = Database::open(path, &MIGRATIONS, journal, Durability::Consistent).await?;
         let writer = Writer::start(database.clone());
         Ok(Self { database, writer })
-    }
-
-    /// The store's row, where there is one: nothing is written.
-    pub async fn known_store(&self, endpoint: &str, bucket: &str) -> Result<Option<StoreRow>, StateError> {
-        let found = self.find_store(endpoint, bucket).await;
-        found.map_err(|error| self.database.failed("reading the store's row", error))
     }
 
     async fn find_store(&self, endpoint: &str, bucket: &str) -> Result<Option<StoreRow>, sqlx::Error> {
@@ -123,6 +118,11 @@ impl MetadataStore for SqliteMetadata {
             .map_err(|error| self.database.failed(doing, error))
     }
 
+    async fn known_store(&self, endpoint: &str, bucket: &str) -> Result<Option<StoreRow>, StateError> {
+        let found = self.find_store(endpoint, bucket).await;
+        found.map_err(|error| self.database.failed("reading the store's row", error))
+    }
+
     async fn file_by_id(&self, id: i64) -> Result<Option<FileRow>, StateError> {
         query(select_files!("WHERE id = $1"))
             .bind(id)
@@ -173,8 +173,9 @@ impl MetadataStore for SqliteMetadata {
         Ok((files.cast_unsigned(), bytes.cast_unsigned()))
     }
 
-    async fn record(&self, store: i64, client: &str, changes: Vec<FileChange>) -> Result<u64, StateError> {
-        self.writer.write(MetadataWrite::Record { store, client: client.into(), changes }).await
+    async fn record(&self, store: i64, client: &str, changes: Vec<FileChange>) -> Result<Recorded, StateError> {
+        let write = MetadataWrite::Record { store, client: client.into(), changes };
+        self.writer.write(write).await.map(Answer::recorded)
     }
 
     async fn changes_since(&self, store: i64, cursor: Option<&Cursor>, limit: usize) -> Result<Changes, StateError> {
@@ -195,7 +196,25 @@ impl MetadataStore for SqliteMetadata {
     }
 
     async fn prune(&self, store: i64, sequence: u64) -> Result<u64, StateError> {
-        self.writer.write(MetadataWrite::Prune { store, sequence }).await
+        self.writer.write(MetadataWrite::Prune { store, sequence }).await.map(Answer::count)
+    }
+
+    async fn prune_below_cursors(&self, store: i64, silent_ms: u64) -> Result<Pruned, StateError> {
+        let clients = self.writer.write(MetadataWrite::DropSilentClients { store, silent_ms }).await?.count();
+        let read_by_all: Option<i64> = query_scalar(
+            "SELECT min(CAST(substr(sync_cursor, 1, instr(sync_cursor, ':') - 1) AS INTEGER)) \
+             FROM sync_states JOIN stores ON stores.id = store_id AND stores.epoch = sync_states.epoch \
+             WHERE store_id = $1",
+        )
+        .bind(store)
+        .fetch_one(&self.database.readers)
+        .await
+        .map_err(|error| self.database.failed("reading cursors", error))?;
+        let changes = match read_by_all {
+            Some(sequence) => self.prune(store, sequence.cast_unsigned()).await?,
+            None => 0,
+        };
+        Ok(Pruned { changes, clients })
     }
 
     async fn prefix_listed(&self, store: i64, prefix: &str) -> Result<Option<u64>, StateError> {
@@ -276,8 +295,8 @@ impl MetadataStore for SqliteMetadata {
             return Err(StateError { kind: StateErrorKind::Unavailable, what, source: None });
         }
         // Fencing numbers begin with 1.
-        let fencing =
-            self.writer.write(MetadataWrite::Lease { name: name.into(), holder: holder.into(), milliseconds }).await?;
+        let write = MetadataWrite::Lease { name: name.into(), holder: holder.into(), milliseconds };
+        let fencing = self.writer.write(write).await?.count();
         Ok((fencing > 0).then_some(fencing))
     }
 

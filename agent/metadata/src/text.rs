@@ -1,7 +1,8 @@
-//! Keys as a database holds them: sorted by bytes, in ranges, without NUL; and rows sent to it many at a time.
+//! Keys and cursors as a database holds them: sorted by bytes, in ranges, without NUL; and rows sent to it many at a time.
 
 use std::borrow::Cow;
 
+use gosync_engine::ports::metadata::Cursor;
 use serde::Serialize;
 
 /// Rows of one statement.
@@ -41,11 +42,25 @@ pub(crate) fn unspell(text: String) -> String {
     plain
 }
 
+pub(crate) fn cursor_text(cursor: &Cursor) -> String {
+    format!("{}:{}", cursor.sequence, cursor.row_id)
+}
+
+/// The opposite of [`cursor_text`].
+pub(crate) fn cursor(text: &str) -> Result<Cursor, sqlx::Error> {
+    let (sequence, row_id) = text.split_once(':').ok_or_else(|| undecodable(format!("the cursor {text}")))?;
+    Ok(Cursor { sequence: sequence.parse().map_err(undecodable)?, row_id: row_id.into() })
+}
+
+pub(crate) fn undecodable(error: impl Into<sqlx::error::BoxDynError>) -> sqlx::Error {
+    sqlx::Error::Decode(error.into())
+}
+
 /// Texts from `from` (included) until `until` (left out), as they stand in the database.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct TextRange {
     pub(crate) from: String,
-    until: Option<String>,
+    pub(crate) until: Option<String>,
 }
 
 impl TextRange {

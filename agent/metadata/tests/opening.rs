@@ -9,8 +9,9 @@ use std::path::Path;
 use common::{CHILD_PATH, CHILD_TASK, ancestor, put, start_child};
 use futures_util::future::join_all;
 use gosync_engine::ports::state::{StateChange, StateError, StateErrorKind};
-use gosync_engine::ports::{MetadataStore as _, ReplicaState as _};
+use gosync_engine::ports::{MetadataStore as _, ReplicaState as _, metadata_conformance};
 use gosync_metadata::{JournalMode, SqliteMetadata, SqliteState, StateOptions};
+use sqlx::migrate::Migrator;
 use sqlx::{ConnectOptions as _, Connection as _};
 
 async fn open_state(path: &Path) -> Result<SqliteState, StateError> {
@@ -128,6 +129,40 @@ async fn a_file_of_a_newer_agent_is_refused_and_left_as_it_is() {
             _ => assert_refused(open_metadata(&path).await, StateErrorKind::Newer, &path),
         }
         assert!(std::fs::read(&path).unwrap() == before, "{name} was changed");
+    }
+}
+
+#[tokio::test]
+async fn metadata_of_each_earlier_schema_is_brought_up_to_date_with_what_is_in_it() {
+    let migrations = Migrator::new(Path::new("migrations/metadata")).await.unwrap();
+    let newest = migrations.iter().map(|migration| migration.version).max().unwrap();
+    assert!(newest > 1);
+    for version in 1..newest {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("gosync.db");
+        let options = sqlx::sqlite::SqliteConnectOptions::new().filename(&path).create_if_missing(true);
+        let mut old = options.connect().await.unwrap();
+        migrations.run_to(version, &mut old).await.unwrap();
+        sqlx::raw_sql(
+            "INSERT INTO stores (id, endpoint, bucket, epoch, head_seq) VALUES (7, 'endpoint', 'bucket', 'e', 1); \
+             INSERT INTO files (id, store_id, s3_key, size, created_time, etag, is_directory, version, is_deleted, seq, updated_by) \
+             VALUES (1, 7, 'old', 3, 0, 'e1', 0, 1, 0, 1, 'c'); \
+             INSERT INTO file_changes (store_id, seq, row_id, file_id, s3_key, change_type, changed_at, client_id, etag, size) \
+             VALUES (7, 1, 'r', 1, 'old', 'CREATE', 0, 'c', 'e1', 3); \
+             INSERT INTO sync_states (client_id, store_id, prefix, epoch, device_name, platform, agent_version, status) \
+             VALUES ('c', 7, '', 'e', 'd', 'p', 'v', 'active')",
+        )
+        .execute(&mut old)
+        .await
+        .unwrap();
+        old.close().await.unwrap();
+        let metadata = open_metadata(&path).await.unwrap();
+        assert_eq!(metadata.store("endpoint", "bucket").await.unwrap().id, 7);
+        assert_eq!(metadata.file_by_key(7, "old").await.unwrap().unwrap().size, 3);
+        assert_eq!(metadata.record(7, "c", vec![put("new", "e")]).await.unwrap().head, 2);
+        // It was there when the agents learned to tell who is silent.
+        assert_eq!(metadata.prune_below_cursors(7, 3_600_000).await.unwrap().clients, 0);
+        metadata_conformance::conforms(&metadata).await.unwrap();
     }
 }
 

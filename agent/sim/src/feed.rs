@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 
 use gosync_engine::ports::FileRow;
 use gosync_engine::ports::metadata::{
-    ChangeRow, ChangeType, Changes, Cursor, FileChange, FilesQuery, StoreRow, SyncConfigRow, SyncStateRow,
+    ChangeRow, ChangeType, Changes, Cursor, FileChange, FilesQuery, Pruned, Recorded, Refused, StoreRow, SyncConfigRow,
+    SyncStateRow,
 };
 use gosync_plan::Generation;
 
@@ -17,7 +18,8 @@ pub struct Feed {
     pub clock_ms: i64,
     stores: Vec<Store>,
     next_file: i64,
-    states: BTreeMap<(String, i64, String), SyncStateRow>,
+    /// And when each was put.
+    states: BTreeMap<(String, i64, String), (SyncStateRow, i64)>,
     configs: BTreeMap<(String, String), SyncConfigRow>,
     leases: BTreeMap<String, (String, i64, u64)>,
 }
@@ -46,8 +48,8 @@ impl Feed {
     }
 
     pub fn store(&mut self, endpoint: &str, bucket: &str) -> StoreRow {
-        if let Some(store) = self.stores.iter().find(|store| store.endpoint == endpoint && store.bucket == bucket) {
-            return store.row.clone();
+        if let Some(row) = self.known_store(endpoint, bucket) {
+            return row;
         }
         let id = i64::try_from(self.stores.len()).unwrap_or(i64::MAX);
         let row = StoreRow { id, epoch: format!("{:x}-{id}", self.token), head_seq: 0, pruned_seq: 0 };
@@ -60,6 +62,11 @@ impl Feed {
             prefixes: BTreeMap::new(),
         });
         row
+    }
+
+    pub fn known_store(&self, endpoint: &str, bucket: &str) -> Option<StoreRow> {
+        let mut stores = self.stores.iter();
+        stores.find(|store| store.endpoint == endpoint && store.bucket == bucket).map(|store| store.row.clone())
     }
 
     fn at(&self, store: i64) -> Option<&Store> {
@@ -97,13 +104,18 @@ impl Feed {
         files.fold((0, 0), |(files, bytes), (_, row)| (files + 1, bytes + row.size))
     }
 
-    /// Returns the head, and how many rows of files and changes were written.
-    pub fn record(&mut self, store: i64, client: &str, mut changes: Vec<FileChange>) -> (u64, u64) {
-        changes.sort_by(|a, b| key_of(a).cmp(key_of(b)));
-        let mut written = 0;
+    /// Returns what was recorded, and how many rows of files and changes were written.
+    pub fn record(&mut self, store: i64, client: &str, mut changes: Vec<FileChange>) -> (Recorded, u64) {
+        changes.sort_by(|a, b| a.key().cmp(b.key()));
+        let (mut written, mut refused) = (0, Vec::new());
         for change in changes {
+            let known = self.file_by_key(store, change.key());
+            if !change.is_known(known.as_ref()) && !change.expects().is_met(known.as_ref()) {
+                refused.push(Refused { key: change.key().to_owned(), row: known });
+                continue;
+            }
             written += match change {
-                FileChange::Put { key, generation, content, modified_ns, mode, mime_type } => {
+                FileChange::Put { key, expects: _, generation, content, modified_ns, mode, mime_type } => {
                     let news = FileRow {
                         checksum: content,
                         modified_ns,
@@ -113,10 +125,10 @@ impl Feed {
                     };
                     self.put(store, news)
                 }
-                FileChange::Delete { key, etag } => self.delete(store, client, &key, etag.as_deref()),
+                FileChange::Delete { key, expects: _, moved_to } => self.delete(store, client, &key, moved_to),
             };
         }
-        (self.at(store).map_or(0, |store| store.row.head_seq), written)
+        (Recorded { head: self.at(store).map_or(0, |store| store.row.head_seq), refused }, written)
     }
 
     fn blank(&self, store: i64, key: &str, generation: &Generation, client: &str) -> FileRow {
@@ -147,13 +159,13 @@ impl Feed {
     fn put(&mut self, store: i64, mut news: FileRow) -> u64 {
         let known = self.file_by_key(store, &news.s3_key);
         if let Some(known) =
-            known.as_ref().filter(|known| !known.is_deleted && !is_bare(known) && same_version(known, &news))
+            known.as_ref().filter(|known| known.holds_object() && known.generation().same(&news.generation()))
         {
             return u64::from(self.fill_in(known.clone(), &news));
         }
         news.parent_id = self.parent(store, &news.s3_key, &news.updated_by);
         let change_type = match &known {
-            Some(known) if !known.is_deleted && !is_bare(known) => ChangeType::Update,
+            Some(known) if known.holds_object() => ChangeType::Update,
             _ => ChangeType::Create,
         };
         match &known {
@@ -188,11 +200,8 @@ impl Feed {
         news
     }
 
-    fn delete(&mut self, store: i64, client: &str, key: &str, etag: Option<&str>) -> u64 {
-        let Some(known) = self.file_by_key(store, key) else { return 0 };
-        if known.is_deleted || is_bare(&known) || etag.is_some_and(|etag| etag != known.etag) {
-            return 0;
-        }
+    fn delete(&mut self, store: i64, client: &str, key: &str, moved_to: Option<String>) -> u64 {
+        let Some(known) = self.file_by_key(store, key).filter(FileRow::holds_object) else { return 0 };
         let old_path = Some(known.path.clone());
         // A folder stays one without its object.
         let gone = !known.is_directory;
@@ -203,7 +212,8 @@ impl Feed {
             updated_by: client.to_owned(),
             ..known
         };
-        self.change(deleted, ChangeType::Delete, old_path, None);
+        let change_type = if moved_to.is_some() { ChangeType::Rename } else { ChangeType::Delete };
+        self.change(deleted, change_type, old_path, moved_to.map(|key| format!("/{key}")));
         2
     }
 
@@ -232,7 +242,7 @@ impl Feed {
             size: row.size,
         };
         store.changes.insert(row.seq, change);
-        if row.is_directory && change_type == ChangeType::Delete {
+        if row.is_directory && matches!(change_type, ChangeType::Delete | ChangeType::Rename) {
             row =
                 FileRow { etag: String::new(), size: 0, checksum: None, version_id: None, last_modified: None, ..row };
         }
@@ -287,6 +297,17 @@ impl Feed {
         dropped as u64
     }
 
+    pub fn prune_below_cursors(&mut self, store: i64, silent_ms: u64) -> Pruned {
+        let Some(epoch) = self.at(store).map(|store| store.row.epoch.clone()) else { return Pruned::default() };
+        let silent_since = self.clock_ms.saturating_sub(i64::try_from(silent_ms).unwrap_or(i64::MAX));
+        let before = self.states.len();
+        self.states.retain(|_, (row, seen_ms)| row.store_id != store || *seen_ms >= silent_since);
+        let clients = (before - self.states.len()) as u64;
+        let cursors = self.states.values().filter(|(row, _)| row.store_id == store && row.epoch == epoch);
+        let read_by_all = cursors.filter_map(|(row, _)| Some(row.cursor.as_ref()?.sequence)).min();
+        Pruned { changes: read_by_all.map_or(0, |sequence| self.prune(store, sequence)), clients }
+    }
+
     pub fn change_at(&self, store: i64, sequence: u64) -> Option<ChangeRow> {
         self.at(store)?.changes.get(&sequence).cloned()
     }
@@ -302,11 +323,11 @@ impl Feed {
     }
 
     pub fn sync_state(&self, client: &str, store: i64, prefix: &str) -> Option<SyncStateRow> {
-        self.states.get(&(client.to_owned(), store, prefix.to_owned())).cloned()
+        self.states.get(&(client.to_owned(), store, prefix.to_owned())).map(|(row, _)| row.clone())
     }
 
     pub fn put_sync_state(&mut self, row: SyncStateRow) {
-        self.states.insert((row.client_id.clone(), row.store_id, row.prefix.clone()), row);
+        self.states.insert((row.client_id.clone(), row.store_id, row.prefix.clone()), (row, self.clock_ms));
     }
 
     pub fn drop_sync_state(&mut self, client: &str) {
@@ -346,25 +367,4 @@ impl Feed {
             *end = i64::MIN;
         }
     }
-}
-
-fn key_of(change: &FileChange) -> &str {
-    match change {
-        FileChange::Put { key, .. } | FileChange::Delete { key, .. } => key,
-    }
-}
-
-/// A folder that has no object of its own.
-fn is_bare(row: &FileRow) -> bool {
-    row.is_directory && row.etag.is_empty()
-}
-
-fn same_version(known: &FileRow, seen: &FileRow) -> bool {
-    let generation = |row: &FileRow| Generation {
-        etag: row.etag.clone(),
-        size: row.size,
-        version_id: row.version_id.clone(),
-        last_modified: row.last_modified.clone(),
-    };
-    generation(known).same(&generation(seen))
 }

@@ -3,7 +3,7 @@
 
 use async_trait::async_trait;
 use gosync_engine::ports::metadata::{
-    ChangeRow, Changes, Cursor, FileChange, FilesQuery, StoreRow, SyncConfigRow, SyncStateRow,
+    ChangeRow, Changes, Cursor, FileChange, FilesQuery, Pruned, Recorded, StoreRow, SyncConfigRow, SyncStateRow,
 };
 use gosync_engine::ports::state::{HaltRow, StateErrorKind, UploadRow};
 use gosync_engine::ports::{FileRow, JournalEntry, MetadataStore, ReplicaState, StateChange, StateError};
@@ -172,6 +172,10 @@ impl MetadataStore for SimMetadata {
         self.0.feed("store", true, |feed| feed.store(endpoint, bucket)).await
     }
 
+    async fn known_store(&self, endpoint: &str, bucket: &str) -> Result<Option<StoreRow>, StateError> {
+        self.0.feed("known store", false, |feed| feed.known_store(endpoint, bucket)).await
+    }
+
     async fn file_by_id(&self, id: i64) -> Result<Option<FileRow>, StateError> {
         self.0.feed("file by id", false, |feed| feed.file_by_id(id)).await
     }
@@ -188,10 +192,10 @@ impl MetadataStore for SimMetadata {
         self.0.feed("totals", false, |feed| feed.totals(store, prefix)).await
     }
 
-    async fn record(&self, store: i64, client: &str, changes: Vec<FileChange>) -> Result<u64, StateError> {
-        let (head, written) = self.0.feed("record", true, |feed| feed.record(store, client, changes)).await?;
+    async fn record(&self, store: i64, client: &str, changes: Vec<FileChange>) -> Result<Recorded, StateError> {
+        let (recorded, written) = self.0.feed("record", true, |feed| feed.record(store, client, changes)).await?;
         self.0.lock().stats.effects.rows += written;
-        Ok(head)
+        Ok(recorded)
     }
 
     async fn changes_since(&self, store: i64, cursor: Option<&Cursor>, limit: usize) -> Result<Changes, StateError> {
@@ -204,6 +208,10 @@ impl MetadataStore for SimMetadata {
 
     async fn prune(&self, store: i64, sequence: u64) -> Result<u64, StateError> {
         self.0.feed("prune", true, |feed| feed.prune(store, sequence)).await
+    }
+
+    async fn prune_below_cursors(&self, store: i64, silent_ms: u64) -> Result<Pruned, StateError> {
+        self.0.feed("prune", true, |feed| feed.prune_below_cursors(store, silent_ms)).await
     }
 
     async fn prefix_listed(&self, store: i64, prefix: &str) -> Result<Option<u64>, StateError> {

@@ -11,8 +11,11 @@ use super::state::StateError;
 
 #[async_trait]
 pub trait MetadataStore: Send + Sync {
-    /// The store's row, made at first sight.
+    /// The store's row, made at first sight. Its number is worth nothing in tables that were made anew: to be asked for
+    /// again when a cursor is lost.
     async fn store(&self, endpoint: &str, bucket: &str) -> Result<StoreRow, StateError>;
+    /// The store's row, where there is one: nothing is written.
+    async fn known_store(&self, endpoint: &str, bucket: &str) -> Result<Option<StoreRow>, StateError>;
 
     async fn file_by_id(&self, id: i64) -> Result<Option<FileRow>, StateError>;
     async fn file_by_key(&self, store: i64, key: &str) -> Result<Option<FileRow>, StateError>;
@@ -21,15 +24,18 @@ pub trait MetadataStore: Send + Sync {
     /// (files that are not deleted, bytes) below `prefix`.
     async fn totals(&self, store: i64, prefix: &str) -> Result<(u64, u64), StateError>;
 
-    /// One transaction: each row is written (with its change row and its sequence number) unless the stored one is
-    /// already the same version of the object; missing parents are made. Returns the head of the feed afterwards.
-    async fn record(&self, store: i64, client: &str, changes: Vec<FileChange>) -> Result<u64, StateError>;
+    /// One transaction: each row is written (with its change row and its sequence number) unless it says so already, or
+    /// isn't what the change expects; missing parents are made. Whoever records at the same time comes before or after.
+    async fn record(&self, store: i64, client: &str, changes: Vec<FileChange>) -> Result<Recorded, StateError>;
     /// Change rows after `cursor`, in order, `limit` at most; `CursorLost` where the feed can't go on from there.
     async fn changes_since(&self, store: i64, cursor: Option<&Cursor>, limit: usize) -> Result<Changes, StateError>;
     /// The change row of this number, unless it was pruned.
     async fn change(&self, store: i64, sequence: u64) -> Result<Option<ChangeRow>, StateError>;
     /// Drops change rows below `sequence`.
     async fn prune(&self, store: i64, sequence: u64) -> Result<u64, StateError>;
+    /// Forgets the states of clients that were silent for this long, then drops the change rows that all the others have
+    /// read. Nothing is dropped while nobody says how far it has read.
+    async fn prune_below_cursors(&self, store: i64, silent_ms: u64) -> Result<Pruned, StateError>;
 
     async fn prefix_listed(&self, store: i64, prefix: &str) -> Result<Option<u64>, StateError>;
     async fn set_prefix_listed(&self, store: i64, prefix: &str, sequence: u64) -> Result<(), StateError>;
@@ -79,7 +85,7 @@ pub struct FileRow {
     pub mode: Option<u32>,
     pub is_directory: bool,
     pub parent_id: Option<i64>,
-    /// Counts up with every write of this row.
+    /// Counts the batches that wrote this row.
     pub version: u64,
     pub is_deleted: bool,
     pub deleted_ms: Option<i64>,
@@ -97,20 +103,111 @@ pub struct FilesQuery {
     pub limit: usize,
 }
 
+impl FileRow {
+    /// False where the key holds nothing: deleted, or a folder that is only a part of other keys.
+    #[must_use]
+    pub fn holds_object(&self) -> bool {
+        !(self.is_deleted || self.is_directory && self.etag.is_empty())
+    }
+
+    /// The object that the key holds.
+    #[must_use]
+    pub fn generation(&self) -> Generation {
+        Generation {
+            etag: self.etag.clone(),
+            size: self.size,
+            version_id: self.version_id.clone(),
+            last_modified: self.last_modified.clone(),
+        }
+    }
+}
+
 /// One thing that happened to a key.
 #[derive(Clone, Debug, PartialEq)]
 pub enum FileChange {
     /// The key holds this object now.
     Put {
         key: String,
+        expects: Expected,
         generation: Generation,
         content: Option<ContentHash>,
         modified_ns: Option<i64>,
         mode: Option<u32>,
         mime_type: Option<String>,
     },
-    /// The key holds nothing now. Nothing is written when the row is deleted already, or holds another ETag than `etag`.
-    Delete { key: String, etag: Option<String> },
+    /// The key holds nothing now. `moved_to`: the key that has its content since, which makes it a rename.
+    Delete { key: String, expects: Expected, moved_to: Option<String> },
+}
+
+impl FileChange {
+    #[must_use]
+    pub fn key(&self) -> &str {
+        match self {
+            Self::Put { key, .. } | Self::Delete { key, .. } => key,
+        }
+    }
+
+    #[must_use]
+    pub fn expects(&self) -> &Expected {
+        match self {
+            Self::Put { expects, .. } | Self::Delete { expects, .. } => expects,
+        }
+    }
+
+    /// The row says so already: to be recorded there is nothing, whatever is expected.
+    #[must_use]
+    pub fn is_known(&self, row: Option<&FileRow>) -> bool {
+        let object = row.filter(|row| row.holds_object());
+        match self {
+            Self::Put { generation, .. } => object.is_some_and(|row| row.generation().same(generation)),
+            Self::Delete { .. } => object.is_none(),
+        }
+    }
+}
+
+/// What the row of a key has to be for a change of it to be written.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Expected {
+    Any,
+    /// It holds this object; `None`: no object.
+    Object(Option<Generation>),
+    /// It has this version; 0: there is no row.
+    Version(u64),
+}
+
+impl Expected {
+    #[must_use]
+    pub fn is_met(&self, row: Option<&FileRow>) -> bool {
+        match self {
+            Self::Any => true,
+            Self::Object(wanted) => match (wanted, row.filter(|row| row.holds_object())) {
+                (Some(wanted), Some(row)) => row.generation().same(wanted),
+                (wanted, object) => wanted.is_none() && object.is_none(),
+            },
+            Self::Version(wanted) => row.map_or(0, |row| row.version) == *wanted,
+        }
+    }
+}
+
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Recorded {
+    /// The newest change of the feed when this was written.
+    pub head: u64,
+    /// The changes that weren't written, because their row isn't what they expect.
+    pub refused: Vec<Refused>,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub struct Refused {
+    pub key: String,
+    /// As it is instead.
+    pub row: Option<FileRow>,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Pruned {
+    pub changes: u64,
+    pub clients: u64,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

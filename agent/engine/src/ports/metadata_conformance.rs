@@ -3,10 +3,12 @@
 //! Each check works in a store (endpoint and bucket) and under names of its own, so that one instance serves all of
 //! them. They expect that nothing else was written under these names before.
 
+use futures_util::future::join_all;
 use gosync_plan::{ContentHash, Generation};
 
 use super::metadata::{
-    ChangeRow, ChangeType, Changes, Cursor, FileChange, FileRow, FilesQuery, MetadataStore, SyncConfigRow, SyncStateRow,
+    ChangeRow, ChangeType, Changes, Cursor, Expected, FileChange, FileRow, FilesQuery, MetadataStore, Pruned, Recorded,
+    Refused, SyncConfigRow, SyncStateRow,
 };
 use super::state::StateError;
 
@@ -16,12 +18,17 @@ const CLIENT: &str = "replica-1";
 /// All checks.
 pub async fn conforms(metadata: &dyn MetadataStore) -> Result<(), String> {
     a_store_is_made_at_first_sight_and_stays_the_same(metadata).await?;
+    asking_for_a_store_that_is_not_known_makes_none(metadata).await?;
     a_recorded_object_has_a_row_and_a_change(metadata).await?;
     a_batch_gets_its_numbers_in_the_order_of_its_keys(metadata).await?;
     the_same_version_again_writes_nothing(metadata).await?;
     the_same_version_seen_closer_only_fills_in_what_was_unknown(metadata).await?;
     another_version_replaces_all_that_was_known(metadata).await?;
     a_delete_needs_the_etag_that_it_names(metadata).await?;
+    a_change_of_a_row_that_is_not_as_expected_is_refused_and_the_others_happen(metadata).await?;
+    what_the_row_says_already_is_done_whatever_is_expected(metadata).await?;
+    of_many_who_expect_the_same_version_one_writes(metadata).await?;
+    a_delete_that_says_where_the_content_went_is_a_rename(metadata).await?;
     a_key_that_comes_back_keeps_its_row(metadata).await?;
     several_changes_of_one_key_in_one_batch_all_happen(metadata).await?;
     parents_exist_and_are_no_files(metadata).await?;
@@ -32,6 +39,8 @@ pub async fn conforms(metadata: &dyn MetadataStore) -> Result<(), String> {
     the_feed_goes_on_from_a_cursor(metadata).await?;
     a_cursor_of_another_feed_is_lost(metadata).await?;
     pruning_loses_the_cursors_below_it_and_no_others(metadata).await?;
+    what_all_live_clients_have_read_is_pruned(metadata).await?;
+    writers_at_once_leave_no_gap_and_lose_nothing(metadata).await?;
     a_listed_prefix_is_remembered(metadata).await?;
     a_replica_s_state_is_kept_by_client_store_and_prefix(metadata).await?;
     configurations_are_kept_by_name_and_client(metadata).await?;
@@ -46,8 +55,16 @@ pub async fn a_store_is_made_at_first_sight_and_stays_the_same(metadata: &dyn Me
     let other = told(metadata.store("other.example", "seen").await)?;
     holds("another endpoint is another store", other.id != first.id)?;
     holds("each has an epoch of its own", other.epoch != first.epoch)?;
-    let head = told(metadata.record(first.id, CLIENT, vec![put("a", "e1")]).await)?;
+    let head = record(metadata, first.id, CLIENT, vec![put("a", "e1")]).await?;
     same("the head of the row", told(metadata.store(ENDPOINT, "seen").await)?.head_seq, head)
+}
+
+pub async fn asking_for_a_store_that_is_not_known_makes_none(metadata: &dyn MetadataStore) -> Result<(), String> {
+    for _ in 0..2 {
+        same("unknown", told(metadata.known_store(ENDPOINT, "unknown").await)?, None)?;
+    }
+    let made = told(metadata.store(ENDPOINT, "asked").await)?;
+    same("known", told(metadata.known_store(ENDPOINT, "asked").await)?, Some(made))
 }
 
 pub async fn a_recorded_object_has_a_row_and_a_change(metadata: &dyn MetadataStore) -> Result<(), String> {
@@ -60,13 +77,14 @@ pub async fn a_recorded_object_has_a_row_and_a_change(metadata: &dyn MetadataSto
     };
     let change = FileChange::Put {
         key: "file".into(),
+        expects: Expected::Any,
         generation,
         content: Some(ContentHash([0xab; 32])),
         modified_ns: Some(-1),
         mode: Some(0o100_644),
         mime_type: Some("text/plain".into()),
     };
-    same("the head", told(metadata.record(store, CLIENT, vec![change]).await)?, 1)?;
+    same("the head", record(metadata, store, CLIENT, vec![change]).await?, 1)?;
 
     let row = row(metadata, store, "file").await?;
     let wanted = FileRow {
@@ -116,8 +134,8 @@ pub async fn a_recorded_object_has_a_row_and_a_change(metadata: &dyn MetadataSto
 pub async fn a_batch_gets_its_numbers_in_the_order_of_its_keys(metadata: &dyn MetadataStore) -> Result<(), String> {
     let store = store(metadata, "ordered").await?;
     let batch = vec![put("b", "e"), put("a/x", "e"), put("a-1", "e"), put("c", "e"), put("B", "e")];
-    same("the head", told(metadata.record(store, CLIENT, batch).await)?, 5)?;
-    same("the head after nothing", told(metadata.record(store, CLIENT, vec![]).await)?, 5)?;
+    same("the head", record(metadata, store, CLIENT, batch).await?, 5)?;
+    same("the head after nothing", record(metadata, store, CLIENT, vec![]).await?, 5)?;
     let (changes, cursor) = next(metadata, store, None, 100).await?;
     let told: Vec<_> = changes.iter().map(|change| (change.seq, change.s3_key.as_str())).collect();
     same("the feed", told, vec![(1, "B"), (2, "a-1"), (3, "a/x"), (4, "b"), (5, "c")])?;
@@ -131,10 +149,10 @@ pub async fn a_batch_gets_its_numbers_in_the_order_of_its_keys(metadata: &dyn Me
 
 pub async fn the_same_version_again_writes_nothing(metadata: &dyn MetadataStore) -> Result<(), String> {
     let store = store(metadata, "again").await?;
-    told(metadata.record(store, CLIENT, vec![put("a/b", "e1"), put("c", "e1")]).await)?;
+    record(metadata, store, CLIENT, vec![put("a/b", "e1"), put("c", "e1")]).await?;
     let before = all_files(metadata, store).await?;
     for client in [CLIENT, "replica-2"] {
-        same("the head", told(metadata.record(store, client, vec![put("c", "e1"), put("a/b", "e1")]).await)?, 2)?;
+        same("the head", record(metadata, store, client, vec![put("c", "e1"), put("a/b", "e1")]).await?, 2)?;
     }
     same("the rows", all_files(metadata, store).await?, before)?;
     same("the feed", next(metadata, store, None, 100).await?.0.len(), 2)
@@ -144,10 +162,11 @@ pub async fn the_same_version_seen_closer_only_fills_in_what_was_unknown(
     metadata: &dyn MetadataStore,
 ) -> Result<(), String> {
     let store = store(metadata, "closer").await?;
-    told(metadata.record(store, CLIENT, vec![put("f", "e1")]).await)?;
+    record(metadata, store, CLIENT, vec![put("f", "e1")]).await?;
     let listed = row(metadata, store, "f").await?;
     let closer = |version: Option<&str>, modified: Option<&str>, content, mode| FileChange::Put {
         key: "f".into(),
+        expects: Expected::Any,
         generation: Generation {
             version_id: version.map(Into::into),
             last_modified: modified.map(Into::into),
@@ -160,7 +179,7 @@ pub async fn the_same_version_seen_closer_only_fills_in_what_was_unknown(
     };
     let hash = ContentHash([1; 32]);
     let seen = vec![closer(None, Some("t1"), Some(hash), None), closer(Some("v1"), None, None, Some(0o100_600))];
-    same("the head", told(metadata.record(store, "replica-2", seen).await)?, 1)?;
+    same("the head", record(metadata, store, "replica-2", seen).await?, 1)?;
     let filled = row(metadata, store, "f").await?;
     holds("the row's version counts its writes", filled.version > listed.version)?;
     let wanted = FileRow {
@@ -176,7 +195,7 @@ pub async fn the_same_version_seen_closer_only_fills_in_what_was_unknown(
     // What was known is not overwritten, and nothing is forgotten.
     let vague =
         vec![closer(None, None, Some(ContentHash([2; 32])), Some(0)), closer(Some("v1"), Some("t2"), None, None)];
-    same("the head", told(metadata.record(store, CLIENT, vague).await)?, 1)?;
+    same("the head", record(metadata, store, CLIENT, vague).await?, 1)?;
     same("the row as it was", row(metadata, store, "f").await?, wanted)
 }
 
@@ -184,21 +203,22 @@ pub async fn another_version_replaces_all_that_was_known(metadata: &dyn Metadata
     let store = store(metadata, "replaced").await?;
     let versioned = |version: &str, content| FileChange::Put {
         key: "f".into(),
+        expects: Expected::Any,
         generation: Generation { version_id: Some(version.into()), ..generation("e1") },
         content,
         modified_ns: Some(5),
         mode: Some(1),
         mime_type: Some("a/b".into()),
     };
-    told(metadata.record(store, CLIENT, vec![versioned("v1", Some(ContentHash([1; 32])))]).await)?;
+    record(metadata, store, CLIENT, vec![versioned("v1", Some(ContentHash([1; 32])))]).await?;
     let first = row(metadata, store, "f").await?;
     same(
         "equal content, another version",
-        told(metadata.record(store, CLIENT, vec![versioned("v2", None)]).await)?,
+        record(metadata, store, CLIENT, vec![versioned("v2", None)]).await?,
         2,
     )?;
     same("its content is unknown", row(metadata, store, "f").await?.checksum, None)?;
-    same("another ETag", told(metadata.record(store, "replica-2", vec![put("f", "e2")]).await)?, 3)?;
+    same("another ETag", record(metadata, store, "replica-2", vec![put("f", "e2")]).await?, 3)?;
     let found = row(metadata, store, "f").await?;
     let wanted = FileRow {
         etag: "e2".into(),
@@ -227,14 +247,16 @@ pub async fn another_version_replaces_all_that_was_known(metadata: &dyn Metadata
 
 pub async fn a_delete_needs_the_etag_that_it_names(metadata: &dyn MetadataStore) -> Result<(), String> {
     let store = store(metadata, "deleted").await?;
-    told(metadata.record(store, CLIENT, vec![put("f", "e1"), put("g", "e1")]).await)?;
+    record(metadata, store, CLIENT, vec![put("f", "e1"), put("g", "e1")]).await?;
+    let known = row(metadata, store, "f").await?;
     let no_news = vec![delete("f", Some("e0")), delete("unknown", None), delete("unknown", Some("e1"))];
-    same("the head", told(metadata.record(store, CLIENT, no_news).await)?, 2)?;
+    let recorded = told(metadata.record(store, CLIENT, no_news).await)?;
+    same("recorded", recorded, Recorded { head: 2, refused: vec![Refused { key: "f".into(), row: Some(known) }] })?;
     holds("still there", !row(metadata, store, "f").await?.is_deleted)?;
     same("no row was made", told(metadata.file_by_key(store, "unknown").await)?, None)?;
     same(
         "the head",
-        told(metadata.record(store, "replica-2", vec![delete("f", Some("e1")), delete("g", None)]).await)?,
+        record(metadata, store, "replica-2", vec![delete("f", Some("e1")), delete("g", None)]).await?,
         4,
     )?;
     let deleted = row(metadata, store, "f").await?;
@@ -242,7 +264,7 @@ pub async fn a_delete_needs_the_etag_that_it_names(metadata: &dyn MetadataStore)
     same("by whom and when", (deleted.updated_by.as_str(), deleted.seq), ("replica-2", 3))?;
     same(
         "deleted twice",
-        told(metadata.record(store, CLIENT, vec![delete("f", Some("e1")), delete("g", None)]).await)?,
+        record(metadata, store, CLIENT, vec![delete("f", Some("e1")), delete("g", None)]).await?,
         4,
     )?;
     let (changes, _) = next(metadata, store, None, 100).await?;
@@ -255,12 +277,139 @@ pub async fn a_delete_needs_the_etag_that_it_names(metadata: &dyn MetadataStore)
     same("a number that is not given yet", told(metadata.change(store, 5).await)?, None)
 }
 
+pub async fn a_change_of_a_row_that_is_not_as_expected_is_refused_and_the_others_happen(
+    metadata: &dyn MetadataStore,
+) -> Result<(), String> {
+    let store = store(metadata, "expected").await?;
+    record(metadata, store, CLIENT, vec![put("a", "e1"), put("b", "e1"), put("c", "e1"), put("d/e", "e1")]).await?;
+    record(metadata, store, CLIENT, vec![delete("b", None)]).await?;
+    let of = |etag| Expected::Object(Some(generation(etag)));
+    let changes = vec![
+        // Not as expected.
+        expecting(of("e0"), put("a", "e2")),
+        expecting(Expected::Object(None), put("a", "e2")),
+        expecting(Expected::Version(0), put("a", "e2")),
+        expecting(Expected::Version(2), put("a", "e2")),
+        expecting(Expected::Version(2), delete("a", None)),
+        expecting(of("e1"), put("b", "e2")),
+        expecting(Expected::Version(0), put("b", "e2")),
+        expecting(of("e1"), put("new", "e2")),
+        expecting(Expected::Version(1), put("new", "e2")),
+        expecting(of("e1"), put("d/", "e2")),
+        // As expected.
+        expecting(of("e1"), put("c", "e2")),
+        expecting(Expected::Version(1), put("d/e", "e2")),
+        expecting(Expected::Object(None), put("newer", "e2")),
+        expecting(Expected::Version(0), put("newest", "e2")),
+    ];
+    let (a, b) = (row(metadata, store, "a").await?, row(metadata, store, "b").await?);
+    let folder = row(metadata, store, "d/").await?;
+    let recorded = told(metadata.record(store, "replica-2", changes).await)?;
+    same("the head", recorded.head, 9)?;
+    let refused = |key: &str, row: Option<&FileRow>| Refused { key: key.into(), row: row.cloned() };
+    let mut wanted = vec![refused("a", Some(&a)); 5];
+    wanted.extend(vec![refused("b", Some(&b)); 2]);
+    wanted.push(refused("d/", Some(&folder)));
+    wanted.extend(vec![refused("new", None); 2]);
+    same("refused", recorded.refused, wanted)?;
+    let (changes, _) = next(metadata, store, None, 100).await?;
+    let told: Vec<_> = changes.iter().skip(5).map(|change| (change.s3_key.as_str(), change.change_type)).collect();
+    let wanted = vec![
+        ("c", ChangeType::Update),
+        ("d/e", ChangeType::Update),
+        ("newer", ChangeType::Create),
+        ("newest", ChangeType::Create),
+    ];
+    same("the feed", told, wanted)?;
+    same("the row of a", row(metadata, store, "a").await?, a)?;
+    // A deleted row holds no object.
+    let back = vec![expecting(Expected::Object(None), put("b", "e2")), expecting(Expected::Object(None), put("d/", "e2"))];
+    same("the head", record(metadata, store, CLIENT, back).await?, 11)?;
+    // Each change expects what those before it have made of the row.
+    let chain = vec![
+        expecting(of("e1"), put("a", "e2")),
+        expecting(of("e2"), put("a", "e3")),
+        expecting(of("e3"), delete("a", None)),
+        expecting(Expected::Object(None), put("a", "e4")),
+    ];
+    same("the head", record(metadata, store, CLIENT, chain).await?, 15)
+}
+
+pub async fn what_the_row_says_already_is_done_whatever_is_expected(metadata: &dyn MetadataStore) -> Result<(), String> {
+    let store = store(metadata, "known").await?;
+    record(metadata, store, CLIENT, vec![put("f", "e1"), put("gone", "e1"), delete("gone", None)]).await?;
+    let head = told(metadata.store(ENDPOINT, "known").await)?.head_seq;
+    let before = all_files(metadata, store).await?;
+    for expected in [Expected::Object(None), Expected::Object(Some(generation("e0"))), Expected::Version(7)] {
+        let changes = vec![
+            expecting(expected.clone(), put("f", "e1")),
+            expecting(expected.clone(), delete("gone", None)),
+            expecting(expected, delete("never", None)),
+        ];
+        same("the head", record(metadata, store, CLIENT, changes).await?, head)?;
+    }
+    same("the rows", all_files(metadata, store).await?, before)
+}
+
+pub async fn of_many_who_expect_the_same_version_one_writes(metadata: &dyn MetadataStore) -> Result<(), String> {
+    let store = store(metadata, "contended").await?;
+    record(metadata, store, CLIENT, vec![put("a/f", "e0")]).await?;
+    for round in 1..=5 {
+        let version = row(metadata, store, "a/f").await?.version;
+        let all = join_all((0..8).map(async |writer| {
+            let change = expecting(Expected::Version(version), put("a/f", &format!("e{round}.{writer}")));
+            let beside = put(&format!("a/{round}/{writer}"), "e");
+            told(metadata.record(store, &format!("replica-{writer}"), vec![beside, change]).await)
+        }))
+        .await;
+        let mut winners = Vec::new();
+        for (writer, recorded) in all.into_iter().enumerate() {
+            match &recorded?.refused[..] {
+                [] => winners.push(writer),
+                [refused] if refused.key == "a/f" => {}
+                refused => return Err(format!("refused of writer {writer}: {refused:?}")),
+            }
+        }
+        same("winners", winners.len(), 1)?;
+        let won = row(metadata, store, "a/f").await?;
+        same("the row", won.etag, format!("e{round}.{}", winners.first().unwrap_or(&9)))?;
+        same("its version", won.version, version + 1)?;
+    }
+    // What nobody was in the way of is there, and each round had one folder.
+    same("totals", told(metadata.totals(store, "").await)?, (41, 41))?;
+    same("rows", all_files(metadata, store).await?.len(), 41 + 6)
+}
+
+pub async fn a_delete_that_says_where_the_content_went_is_a_rename(metadata: &dyn MetadataStore) -> Result<(), String> {
+    let store = store(metadata, "renamed").await?;
+    record(metadata, store, CLIENT, vec![put("old\0name", "e1")]).await?;
+    let moved = FileChange::Delete {
+        key: "old\0name".into(),
+        expects: Expected::Object(Some(generation("e1"))),
+        moved_to: Some("new\0name".into()),
+    };
+    same("the head", record(metadata, store, CLIENT, vec![moved.clone(), put("new\0name", "e1")]).await?, 3)?;
+    same("again", record(metadata, store, CLIENT, vec![moved]).await?, 3)?;
+    holds("deleted", row(metadata, store, "old\0name").await?.is_deleted)?;
+    let (changes, _) = next(metadata, store, None, 100).await?;
+    let told: Vec<_> = changes
+        .iter()
+        .map(|change| (change.s3_key.as_str(), change.change_type, change.old_path.as_deref(), change.new_path.as_deref()))
+        .collect();
+    let wanted = vec![
+        ("old\0name", ChangeType::Create, None, Some("/old\0name")),
+        ("new\0name", ChangeType::Create, None, Some("/new\0name")),
+        ("old\0name", ChangeType::Rename, Some("/old\0name"), Some("/new\0name")),
+    ];
+    same("the feed", told, wanted)
+}
+
 pub async fn a_key_that_comes_back_keeps_its_row(metadata: &dyn MetadataStore) -> Result<(), String> {
     let store = store(metadata, "back").await?;
-    told(metadata.record(store, CLIENT, vec![put("f", "e1")]).await)?;
+    record(metadata, store, CLIENT, vec![put("f", "e1")]).await?;
     let first = row(metadata, store, "f").await?;
-    told(metadata.record(store, CLIENT, vec![delete("f", None)]).await)?;
-    same("the same object once more", told(metadata.record(store, CLIENT, vec![put("f", "e1")]).await)?, 3)?;
+    record(metadata, store, CLIENT, vec![delete("f", None)]).await?;
+    same("the same object once more", record(metadata, store, CLIENT, vec![put("f", "e1")]).await?, 3)?;
     let back = row(metadata, store, "f").await?;
     same(
         "the row",
@@ -277,7 +426,7 @@ pub async fn several_changes_of_one_key_in_one_batch_all_happen(metadata: &dyn M
     let store = store(metadata, "several").await?;
     let batch =
         vec![put("f", "e1"), put("a", "e1"), delete("f", Some("e1")), put("f", "e2"), put("f", "e2"), put("f", "e3")];
-    same("the head", told(metadata.record(store, CLIENT, batch).await)?, 5)?;
+    same("the head", record(metadata, store, CLIENT, batch).await?, 5)?;
     let (changes, _) = next(metadata, store, None, 100).await?;
     let told: Vec<_> =
         changes.iter().map(|change| (change.s3_key.as_str(), change.change_type, change.etag.as_str())).collect();
@@ -297,7 +446,7 @@ pub async fn parents_exist_and_are_no_files(metadata: &dyn MetadataStore) -> Res
     let store = store(metadata, "parents").await?;
     same(
         "the head",
-        told(metadata.record(store, CLIENT, vec![put("a/b/c", "e"), put("a/b/d", "e"), put("a", "e")]).await)?,
+        record(metadata, store, CLIENT, vec![put("a/b/c", "e"), put("a/b/d", "e"), put("a", "e")]).await?,
         3,
     )?;
     let child = row(metadata, store, "a/b/c").await?;
@@ -311,19 +460,19 @@ pub async fn parents_exist_and_are_no_files(metadata: &dyn MetadataStore) -> Res
     let file = row(metadata, store, "a").await?;
     same("a file of a folder's name", (file.is_directory, file.id == top.id), (false, false))?;
     same("totals", told(metadata.totals(store, "").await)?, (3, 3))?;
-    told(metadata.record(store, CLIENT, vec![put("a/b/e/f", "e")]).await)?;
+    record(metadata, store, CLIENT, vec![put("a/b/e/f", "e")]).await?;
     same("a known folder is used again", row(metadata, store, "a/b/e/").await?.parent_id, Some(folder.id))
 }
 
 pub async fn a_folder_object_comes_and_goes_and_its_folder_stays(metadata: &dyn MetadataStore) -> Result<(), String> {
     let store = store(metadata, "markers").await?;
-    told(metadata.record(store, CLIENT, vec![put("d/f", "e1")]).await)?;
+    record(metadata, store, CLIENT, vec![put("d/f", "e1")]).await?;
     let folder = row(metadata, store, "d/").await?;
-    same("nothing to delete", told(metadata.record(store, CLIENT, vec![delete("d/", None)]).await)?, 1)?;
-    same("the head", told(metadata.record(store, CLIENT, vec![put("d/", "e2")]).await)?, 2)?;
+    same("nothing to delete", record(metadata, store, CLIENT, vec![delete("d/", None)]).await?, 1)?;
+    same("the head", record(metadata, store, CLIENT, vec![put("d/", "e2")]).await?, 2)?;
     let marked = row(metadata, store, "d/").await?;
     same("the row", (marked.id, marked.etag.as_str(), marked.is_directory), (folder.id, "e2", true))?;
-    same("the head", told(metadata.record(store, CLIENT, vec![delete("d/", Some("e2"))]).await)?, 3)?;
+    same("the head", record(metadata, store, CLIENT, vec![delete("d/", Some("e2"))]).await?, 3)?;
     let left = row(metadata, store, "d/").await?;
     same("the folder", (left.id, left.etag.as_str(), left.is_deleted), (folder.id, "", false))?;
     let (changes, _) = next(metadata, store, None, 100).await?;
@@ -337,8 +486,8 @@ pub async fn files_are_listed_in_byte_order_below_their_prefix_only(
 ) -> Result<(), String> {
     let store = store(metadata, "listed").await?;
     let sorted = ["B", "a-1", "a.x", "a/1", "a/2", "a0", "aa/1", "b", "\u{e9}", "\u{ffff}", "\u{1f600}"];
-    told(metadata.record(store, CLIENT, sorted.iter().rev().map(|key| put(key, "e")).collect()).await)?;
-    told(metadata.record(store, CLIENT, vec![put("a/gone", "e"), delete("a/gone", None)]).await)?;
+    record(metadata, store, CLIENT, sorted.iter().rev().map(|key| put(key, "e")).collect()).await?;
+    record(metadata, store, CLIENT, vec![put("a/gone", "e"), delete("a/gone", None)]).await?;
 
     for limit in [1, 3, 100] {
         let mut seen = Vec::new();
@@ -390,11 +539,11 @@ pub async fn odd_keys_come_back_as_they_were(metadata: &dyn MetadataStore) -> Re
         "\u{10ffff}",
     ];
     holds("the table of this check is sorted", keys.is_sorted())?;
-    let head = told(metadata.record(store, CLIENT, keys.iter().map(|key| put(key, "e")).collect()).await)?;
+    let head = record(metadata, store, CLIENT, keys.iter().map(|key| put(key, "e")).collect()).await?;
     same("the head", head, 16)?;
     same(
         "the head again",
-        told(metadata.record(store, CLIENT, keys.iter().map(|key| put(key, "e")).collect()).await)?,
+        record(metadata, store, CLIENT, keys.iter().map(|key| put(key, "e")).collect()).await?,
         16,
     )?;
     let (changes, _) = next(metadata, store, None, 100).await?;
@@ -415,8 +564,8 @@ pub async fn odd_keys_come_back_as_they_were(metadata: &dyn MetadataStore) -> Re
 pub async fn stores_do_not_see_each_other(metadata: &dyn MetadataStore) -> Result<(), String> {
     let one = store(metadata, "one").await?;
     let two = store(metadata, "two").await?;
-    told(metadata.record(one, CLIENT, vec![put("a/f", "e1"), put("a/g", "e1")]).await)?;
-    same("a sequence of its own", told(metadata.record(two, CLIENT, vec![put("a/f", "e2")]).await)?, 1)?;
+    record(metadata, one, CLIENT, vec![put("a/f", "e1"), put("a/g", "e1")]).await?;
+    same("a sequence of its own", record(metadata, two, CLIENT, vec![put("a/f", "e2")]).await?, 1)?;
     same("its row", row(metadata, two, "a/f").await?.etag, "e2".into())?;
     holds("its parent", row(metadata, two, "a/").await?.id != row(metadata, one, "a/").await?.id)?;
     same("its totals", told(metadata.totals(two, "").await)?, (1, 1))?;
@@ -428,7 +577,7 @@ pub async fn the_feed_goes_on_from_a_cursor(metadata: &dyn MetadataStore) -> Res
     let store = store(metadata, "feed").await?;
     let (rows, start) = next(metadata, store, None, 10).await?;
     same("an empty feed", (rows, start), (vec![], None))?;
-    told(metadata.record(store, CLIENT, (0..5).map(|number| put(&format!("f{number}"), "e")).collect()).await)?;
+    record(metadata, store, CLIENT, (0..5).map(|number| put(&format!("f{number}"), "e")).collect()).await?;
     let mut cursor = None;
     for wanted in [vec![1, 2], vec![3, 4], vec![5], vec![]] {
         let (rows, after) = next(metadata, store, cursor.as_ref(), 2).await?;
@@ -440,13 +589,13 @@ pub async fn the_feed_goes_on_from_a_cursor(metadata: &dyn MetadataStore) -> Res
         }
         cursor = after;
     }
-    told(metadata.record(store, CLIENT, vec![put("f0", "e2")]).await)?;
+    record(metadata, store, CLIENT, vec![put("f0", "e2")]).await?;
     same("the news", next(metadata, store, cursor.as_ref(), 10).await?.0.len(), 1)
 }
 
 pub async fn a_cursor_of_another_feed_is_lost(metadata: &dyn MetadataStore) -> Result<(), String> {
     let store = store(metadata, "lost").await?;
-    told(metadata.record(store, CLIENT, vec![put("a", "e"), put("b", "e")]).await)?;
+    record(metadata, store, CLIENT, vec![put("a", "e"), put("b", "e")]).await?;
     let (rows, _) = next(metadata, store, None, 10).await?;
     let row_id = |position: usize| rows.get(position).map(|row| row.row_id.clone()).unwrap_or_default();
     for (what, cursor) in [
@@ -465,7 +614,7 @@ pub async fn a_cursor_of_another_feed_is_lost(metadata: &dyn MetadataStore) -> R
 
 pub async fn pruning_loses_the_cursors_below_it_and_no_others(metadata: &dyn MetadataStore) -> Result<(), String> {
     let store = store(metadata, "pruned").await?;
-    told(metadata.record(store, CLIENT, (0..6).map(|number| put(&format!("f{number}"), "e")).collect()).await)?;
+    record(metadata, store, CLIENT, (0..6).map(|number| put(&format!("f{number}"), "e")).collect()).await?;
     let (rows, _) = next(metadata, store, None, 10).await?;
     let cursors: Vec<_> = rows.iter().map(|row| Cursor { sequence: row.seq, row_id: row.row_id.clone() }).collect();
     same("nothing to prune", told(metadata.prune(store, 1).await)?, 0)?;
@@ -486,6 +635,75 @@ pub async fn pruning_loses_the_cursors_below_it_and_no_others(metadata: &dyn Met
     same("the newest row is never dropped", told(metadata.prune(store, u64::MAX).await)?, 2)?;
     same("its cursor stands", next(metadata, store, cursors.last(), 10).await?.0.len(), 0)?;
     same("the files stay", all_files(metadata, store).await?.len(), 6)
+}
+
+pub async fn what_all_live_clients_have_read_is_pruned(metadata: &dyn MetadataStore) -> Result<(), String> {
+    const DAY_MS: u64 = 86_400_000;
+    let made = told(metadata.store(ENDPOINT, "read").await)?;
+    let store = made.id;
+    record(metadata, store, CLIENT, (0..6).map(|number| put(&format!("f{number}"), "e")).collect()).await?;
+    let (rows, _) = next(metadata, store, None, 10).await?;
+    let state = |client: &str, sequence: Option<u64>| SyncStateRow {
+        client_id: client.into(),
+        store_id: store,
+        prefix: String::new(),
+        last_sync_ms: None,
+        cursor: sequence.and_then(|wanted| rows.iter().find(|row| row.seq == wanted)).map(cursor_at),
+        epoch: made.epoch.clone(),
+        device_name: "d".into(),
+        platform: "p".into(),
+        agent_version: "v".into(),
+        status: "active".into(),
+    };
+    let pruned = async |silent_ms| told(metadata.prune_below_cursors(store, silent_ms).await);
+    same("while nobody has read", pruned(DAY_MS).await?, Pruned::default())?;
+    told(metadata.put_sync_state(&state("read-none", None)).await)?;
+    same("while nobody says how far", pruned(DAY_MS).await?, Pruned::default())?;
+    for (client, sequence) in [("read-3", 3), ("read-5", 5)] {
+        told(metadata.put_sync_state(&state(client, Some(sequence))).await)?;
+    }
+    // It has read another feed: that its number is small says nothing of this one.
+    told(metadata.put_sync_state(&SyncStateRow { epoch: "other".into(), ..state("read-other", Some(1)) }).await)?;
+    same("what both have read", pruned(DAY_MS).await?, Pruned { changes: 2, clients: 0 })?;
+    let third = rows.get(2).map(cursor_at);
+    same("the slower one goes on", next(metadata, store, third.as_ref(), 10).await?.0.len(), 3)?;
+    told(metadata.put_sync_state(&state("read-3", Some(5))).await)?;
+    same("what both have read", pruned(DAY_MS).await?, Pruned { changes: 2, clients: 0 })?;
+
+    // All were silent for longer than no time at all, once the clock has moved.
+    let mut dropped = 0;
+    while dropped < 4 {
+        dropped += pruned(0).await?.clients;
+    }
+    same("forgotten", told(metadata.sync_state("read-3", store, "").await)?, None)?;
+    same("and nothing more is pruned", pruned(0).await?, Pruned::default())?;
+    same("the newest rows stay", told(metadata.store(ENDPOINT, "read").await)?.pruned_seq, 5)
+}
+
+pub async fn writers_at_once_leave_no_gap_and_lose_nothing(metadata: &dyn MetadataStore) -> Result<(), String> {
+    let store = store(metadata, "writers").await?;
+    let written = join_all((0..8).map(async |writer| {
+        for batch in 0..5 {
+            let changes = (0..10).map(|file| put(&format!("shared/{batch}/{writer}-{file}"), "e")).collect();
+            record(metadata, store, &format!("replica-{writer}"), changes).await?;
+        }
+        Ok::<(), String>(())
+    }))
+    .await;
+    written.into_iter().collect::<Result<(), String>>()?;
+    let (rows, _) = next(metadata, store, None, 1_000).await?;
+    same("the feed", rows.iter().map(|row| row.seq).collect::<Vec<_>>(), (1..=400).collect())?;
+    for row in &rows {
+        same("the row's number", self::row(metadata, store, &row.s3_key).await?.seq, row.seq)?;
+    }
+    let mut keys: Vec<_> = rows.iter().map(|row| row.s3_key.as_str()).collect();
+    keys.sort_unstable();
+    keys.dedup();
+    same("keys", keys.len(), 400)?;
+    // A batch has its numbers in a row.
+    let batches = rows.chunks(10).all(|batch| batch.iter().all(|row| Some(&row.client_id) == batch.first().map(|row| &row.client_id)));
+    holds("no batch stands in another", batches)?;
+    same("one row for each shared folder", all_files(metadata, store).await?.len(), 400 + 6)
 }
 
 pub async fn a_listed_prefix_is_remembered(metadata: &dyn MetadataStore) -> Result<(), String> {
@@ -589,6 +807,18 @@ async fn store(metadata: &dyn MetadataStore, bucket: &str) -> Result<i64, String
     Ok(told(metadata.store(ENDPOINT, bucket).await)?.id)
 }
 
+/// The head of the feed afterwards; none of the changes may be refused.
+async fn record(
+    metadata: &dyn MetadataStore,
+    store: i64,
+    client: &str,
+    changes: Vec<FileChange>,
+) -> Result<u64, String> {
+    let recorded = told(metadata.record(store, client, changes).await)?;
+    same("refused", recorded.refused, vec![])?;
+    Ok(recorded.head)
+}
+
 async fn row(metadata: &dyn MetadataStore, store: i64, key: &str) -> Result<FileRow, String> {
     told(metadata.file_by_key(store, key).await)?.ok_or_else(|| format!("no row of {key:?}"))
 }
@@ -615,11 +845,25 @@ fn generation(etag: &str) -> Generation {
 
 fn put(key: &str, etag: &str) -> FileChange {
     let generation = generation(etag);
-    FileChange::Put { key: key.into(), generation, content: None, modified_ns: None, mode: None, mime_type: None }
+    let (key, expects) = (key.into(), Expected::Any);
+    FileChange::Put { key, expects, generation, content: None, modified_ns: None, mode: None, mime_type: None }
 }
 
 fn delete(key: &str, etag: Option<&str>) -> FileChange {
-    FileChange::Delete { key: key.into(), etag: etag.map(Into::into) }
+    let expects = etag.map_or(Expected::Any, |etag| Expected::Object(Some(generation(etag))));
+    FileChange::Delete { key: key.into(), expects, moved_to: None }
+}
+
+/// The same change, of a row that has to be this.
+fn expecting(expected: Expected, mut change: FileChange) -> FileChange {
+    match &mut change {
+        FileChange::Put { expects, .. } | FileChange::Delete { expects, .. } => *expects = expected,
+    }
+    change
+}
+
+fn cursor_at(row: &ChangeRow) -> Cursor {
+    Cursor { sequence: row.seq, row_id: row.row_id.clone() }
 }
 
 fn strings(texts: &[&str]) -> Vec<String> {

@@ -28,7 +28,7 @@ use self::place::parent;
 use crate::context::Context;
 use crate::durable::{Target, durable};
 use crate::look::{Failure, describe, head_entry};
-use crate::ports::metadata::FileChange;
+use crate::ports::metadata::{Expected, FileChange};
 use crate::ports::observer::Event;
 use crate::ports::state::{JournalEntry, StateChange, StateError};
 use crate::ports::{Lease, StoreError, StoreErrorKind, TreeError, TreeErrorKind};
@@ -241,7 +241,8 @@ async fn forget_both(context: &Context, path: &RelPath) -> Result<Outcome, Outco
 
 async fn forget(context: &Context, path: &RelPath) -> Result<Outcome, Outcome> {
     let key = context.config.prefix.key(path);
-    context.record(vec![StateChange::DropAncestor(path.clone())], vec![FileChange::Delete { key, etag: None }]).await?;
+    let gone = FileChange::Delete { key, expects: Expected::Any, moved_to: None };
+    context.record(vec![StateChange::DropAncestor(path.clone())], vec![gone]).await?;
     Ok(Outcome::Done { events: Vec::new(), look_at: Vec::new() })
 }
 
@@ -254,6 +255,7 @@ async fn write_ancestor(
 ) -> Result<(), StateError> {
     let file = FileChange::Put {
         key: context.config.prefix.key(path),
+        expects: Expected::Any,
         generation: ancestor.generation.clone(),
         content: ancestor.content,
         modified_ns: Some(ancestor.fingerprint.mtime_ns),

@@ -13,7 +13,7 @@ use crate::durable::{Target, durable};
 use crate::look::{Failure, head_entry, stat_entry};
 use crate::planted::{self, Planted};
 use crate::ports::local::Kind;
-use crate::ports::metadata::FileChange;
+use crate::ports::metadata::{Expected, FileChange};
 use crate::ports::observer::Event;
 use crate::ports::state::{Displaced, JournalEntry, JournalKind, StateChange};
 use crate::ports::store::{Condition, ListRequest};
@@ -84,7 +84,8 @@ async fn edit_that_was_deleted(context: &Context, path: &RelPath, meant: &Genera
 async fn deleted(context: &Context, entry: &JournalEntry) -> Result<Outcome, Outcome> {
     let JournalKind::DeleteObject { remote } = &entry.kind else { return Err(Outcome::Again) };
     let path = entry.path.clone();
-    let gone = FileChange::Delete { key: context.config.prefix.key(&path), etag: Some(remote.etag.clone()) };
+    let expects = Expected::Object(Some(remote.clone()));
+    let gone = FileChange::Delete { key: context.config.prefix.key(&path), expects, moved_to: None };
     context
         .record(vec![StateChange::DropAncestor(path.clone()), StateChange::End(entry.id)], vec![gone])
         .await
@@ -174,7 +175,8 @@ pub async fn trash_local(context: &Context, task: &Task, local: Fingerprint) -> 
     crash::reached(CrashPoint::Trashed);
     context.displaced(entry);
     durable(context, vec![Target::Folder(parent(&path)), Target::Folder(folder)]).await??;
-    let gone = FileChange::Delete { key: context.config.prefix.key(&path), etag: None };
+    let gone =
+        FileChange::Delete { key: context.config.prefix.key(&path), expects: Expected::Any, moved_to: None };
     // The journal entry stays until the trashed content is known to be at rest.
     context.record(vec![StateChange::DropAncestor(path.clone())], vec![gone]).await?;
     crash::reached(CrashPoint::TrashRecorded);

@@ -34,7 +34,7 @@ impl SqliteMetadata {
 
     /// Forgets a mirror and its pause; false when there was none.
     pub async fn drop_mirror(&self, name: &str) -> Result<bool, StateError> {
-        Ok(self.writer.write(MetadataWrite::DropMirror { name: name.into() }).await? > 0)
+        Ok(self.writer.write(MetadataWrite::DropMirror { name: name.into() }).await?.count() > 0)
     }
 
     /// Of any mirror, those of the configuration file too.

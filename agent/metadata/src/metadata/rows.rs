@@ -1,11 +1,11 @@
 //! Rows of the metadata's tables as values.
 
-use gosync_engine::ports::metadata::{ChangeRow, ChangeType, Cursor, FileRow, SyncConfigRow, SyncStateRow};
+use gosync_engine::ports::metadata::{ChangeRow, ChangeType, FileRow, SyncConfigRow, SyncStateRow};
 use gosync_plan::ContentHash;
 use sqlx::Row;
 use sqlx::sqlite::SqliteRow;
 
-use crate::text::unspell;
+use crate::text::{cursor, undecodable, unspell};
 
 pub(super) fn unsigned(row: &SqliteRow, column: usize) -> Result<u64, sqlx::Error> {
     row.try_get::<i64, _>(column).map(i64::cast_unsigned)
@@ -61,7 +61,7 @@ pub(super) fn change(row: &SqliteRow) -> Result<ChangeRow, sqlx::Error> {
         "UPDATE" => ChangeType::Update,
         "DELETE" => ChangeType::Delete,
         "RENAME" => ChangeType::Rename,
-        other => return Err(sqlx::Error::Decode(format!("a change of the type {other}").into())),
+        other => return Err(undecodable(format!("a change of the type {other}"))),
     };
     Ok(ChangeRow {
         seq: unsigned(row, 0)?,
@@ -107,17 +107,4 @@ pub(super) fn sync_config(row: &SqliteRow) -> Result<SyncConfigRow, sqlx::Error>
         created_ms: row.try_get(9)?,
         updated_ms: row.try_get(10)?,
     })
-}
-
-pub(super) fn cursor_text(cursor: &Cursor) -> String {
-    format!("{}:{}", cursor.sequence, cursor.row_id)
-}
-
-fn cursor(text: &str) -> Result<Cursor, sqlx::Error> {
-    let (sequence, row_id) = text.split_once(':').ok_or_else(|| undecodable(format!("the cursor {text}")))?;
-    Ok(Cursor { sequence: sequence.parse().map_err(undecodable)?, row_id: row_id.into() })
-}
-
-fn undecodable(error: impl Into<sqlx::error::BoxDynError>) -> sqlx::Error {
-    sqlx::Error::Decode(error.into())
 }

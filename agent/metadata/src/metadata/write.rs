@@ -2,19 +2,19 @@
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use gosync_engine::ports::metadata::{FileChange, SyncConfigRow, SyncStateRow};
+use gosync_engine::ports::metadata::{FileChange, Recorded, SyncConfigRow, SyncStateRow};
 use sqlx::sqlite::SqliteConnection;
 use sqlx::{query, query_scalar};
 
 use super::record::record;
-use super::rows::cursor_text;
-use crate::text::{json, spell};
+use crate::text::{cursor_text, json, spell};
 use crate::writer::Write;
 
 pub(super) enum MetadataWrite {
     MakeStore { endpoint: String, bucket: String },
     Record { store: i64, client: String, changes: Vec<FileChange> },
     Prune { store: i64, sequence: u64 },
+    DropSilentClients { store: i64, silent_ms: u64 },
     PutPrefix { store: i64, prefix: String, sequence: u64 },
     PutSyncState(SyncStateRow),
     DropSyncState { client: String },
@@ -28,15 +28,31 @@ pub(super) enum MetadataWrite {
 }
 
 impl Write for MetadataWrite {
-    /// The head of the feed (record), a fencing number or 0 (lease); otherwise how many rows were touched.
-    type Answer = u64;
+    type Answer = Answer;
 
-    async fn run(group: &[Self], connection: &mut SqliteConnection) -> Result<Vec<u64>, sqlx::Error> {
+    async fn run(group: &[Self], connection: &mut SqliteConnection) -> Result<Vec<Answer>, sqlx::Error> {
         let mut answers = Vec::with_capacity(group.len());
         for together in group.chunk_by(Self::is_recorded_with) {
-            let [first, ..] = together else { continue };
-            let answer = first.run_first(together, connection).await?;
-            answers.resize(answers.len() + together.len(), answer);
+            match together {
+                [Self::Record { store, client, .. }, ..] => {
+                    let changes = together.iter().enumerate().flat_map(|(owner, write)| {
+                        write.changes().iter().map(move |change| (owner, change))
+                    });
+                    let (head, refused) = record(connection, *store, client, changes.collect(), now_ms()).await?;
+                    let mut recorded = vec![Recorded { head, refused: Vec::new() }; together.len()];
+                    for (owner, refused) in refused {
+                        if let Some(recorded) = recorded.get_mut(owner) {
+                            recorded.refused.push(refused);
+                        }
+                    }
+                    answers.extend(recorded.into_iter().map(Answer::Recorded));
+                }
+                _ => {
+                    for write in together {
+                        answers.push(Answer::Count(write.run_alone(connection).await?));
+                    }
+                }
+            }
         }
         Ok(answers)
     }
@@ -45,7 +61,7 @@ impl Write for MetadataWrite {
         match self {
             Self::MakeStore { .. } => "making the store's row",
             Self::Record { .. } => "recording changes",
-            Self::Prune { .. } => "pruning the feed",
+            Self::Prune { .. } | Self::DropSilentClients { .. } => "pruning the feed",
             Self::PutPrefix { .. } => "writing a prefix's row",
             Self::PutSyncState(_) | Self::DropSyncState { .. } => "writing a replica's row",
             Self::PutSyncConfig(_) | Self::DropSyncConfig { .. } => "writing a configuration",
@@ -55,8 +71,31 @@ impl Write for MetadataWrite {
     }
 }
 
+/// What a write came to.
+pub(super) enum Answer {
+    Recorded(Recorded),
+    /// A fencing number or 0 (lease); otherwise how many rows were touched.
+    Count(u64),
+}
+
+impl Answer {
+    pub(super) fn recorded(self) -> Recorded {
+        match self {
+            Self::Recorded(recorded) => recorded,
+            Self::Count(_) => Recorded::default(),
+        }
+    }
+
+    pub(super) fn count(self) -> u64 {
+        match self {
+            Self::Count(count) => count,
+            Self::Recorded(_) => 0,
+        }
+    }
+}
+
 impl MetadataWrite {
-    /// Both may be one batch: the head of the feed after it is the answer to each.
+    /// Both may be one batch: the head of the feed after it is told to each.
     fn is_recorded_with(&self, other: &Self) -> bool {
         match (self, other) {
             (Self::Record { store, client, .. }, Self::Record { store: other_store, client: other_client, .. }) => {
@@ -73,13 +112,10 @@ impl MetadataWrite {
         }
     }
 
-    /// Does this write, or a batch of which it is the first.
-    async fn run_first(&self, batch: &[Self], connection: &mut SqliteConnection) -> Result<u64, sqlx::Error> {
+    async fn run_alone(&self, connection: &mut SqliteConnection) -> Result<u64, sqlx::Error> {
         let statement = match self {
-            Self::Record { store, client, .. } => {
-                let changes = batch.iter().flat_map(Self::changes).collect();
-                return record(connection, *store, client, changes, now_ms()).await;
-            }
+            // Done together with others.
+            Self::Record { .. } => return Ok(0),
             Self::Prune { store, sequence } => return prune(connection, *store, *sequence).await,
             Self::Lease { name, holder, milliseconds } => return lease(connection, name, holder, *milliseconds).await,
             Self::MakeStore { endpoint, bucket } => query(
@@ -98,8 +134,8 @@ impl MetadataWrite {
             .bind(now_ms()),
             Self::PutSyncState(row) => query(
                 "INSERT OR REPLACE INTO sync_states (client_id, store_id, prefix, last_sync_time, sync_cursor, epoch, \
-                                                     device_name, platform, agent_version, status) \
-                 VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)",
+                                                     device_name, platform, agent_version, status, seen_at) \
+                 VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)",
             )
             .bind(&row.client_id)
             .bind(row.store_id)
@@ -110,7 +146,13 @@ impl MetadataWrite {
             .bind(&row.device_name)
             .bind(&row.platform)
             .bind(&row.agent_version)
-            .bind(&row.status),
+            .bind(&row.status)
+            .bind(now_ms()),
+            Self::DropSilentClients { store, silent_ms } => {
+                query("DELETE FROM sync_states WHERE store_id = $1 AND seen_at < $2")
+                    .bind(store)
+                    .bind(now_ms().saturating_sub(i64::try_from(*silent_ms).unwrap_or(i64::MAX)))
+            }
             Self::DropSyncState { client } => query("DELETE FROM sync_states WHERE client_id = $1").bind(client),
             Self::PutSyncConfig(row) => query(
                 "INSERT OR REPLACE INTO sync_configs (name, client_id, local_path, s3_path, bidirectional, \

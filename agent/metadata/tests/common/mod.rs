@@ -4,7 +4,7 @@
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
-use gosync_engine::ports::metadata::FileChange;
+use gosync_engine::ports::metadata::{Expected, FileChange};
 use gosync_plan::{Ancestor, ContentHash, Fingerprint, Generation, Nonce, RelPath};
 
 /// Names the database to a child process; its absence means that we are the parent.
@@ -53,7 +53,8 @@ pub fn ancestor(number: u64) -> Ancestor {
 pub fn put(key: impl Into<String>, etag: &str) -> FileChange {
     let generation =
         Generation { etag: etag.into(), size: 1, version_id: None, last_modified: Some("1700000000".into()) };
-    FileChange::Put { key: key.into(), generation, content: None, modified_ns: None, mode: None, mime_type: None }
+    let (key, expects) = (key.into(), Expected::Any);
+    FileChange::Put { key, expects, generation, content: None, modified_ns: None, mode: None, mime_type: None }
 }
 
 /// Most memory that this process has had, bytes.
