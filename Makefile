@@ -41,6 +41,7 @@ fmt: ## format all code
 bench: tools ## measure against rclone on the same server; results in bench/results
 	$(RUN) build --release -p gosync
 	$(RUN) run --release -p gosync-tests --bin bench
+	$(RUN) run --release -p gosync-tests --bin bench line
 	$(RUN) run --release -p gosync-tests --bin bench scale
 	$(RUN) run --release -p gosync-tests --bin bench feed
 

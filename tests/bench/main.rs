@@ -14,8 +14,10 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::Duration;
 
 use gosync_tests::process::Folder;
+use gosync_tests::proxy::{Proxy, Verdict};
 use gosync_tests::rclone::Rclone;
 use gosync_tests::server::{Address, Server};
 use gosync_tests::tree::{self, Compare};
@@ -25,14 +27,44 @@ use serde_json::json;
 
 use run::{Agent, Spent, peer};
 
-/// What is measured, in the order of the table, with the share of rclone's figure that must be reached.
-const ROWS: &[Row] = &[
-    Row { name: "first upload", wall_max: Some(0.684), cpu_max: Some(0.396) },
-    Row { name: "first download", wall_max: Some(0.698), cpu_max: Some(0.637) },
-    Row { name: "nothing changed", wall_max: Some(1.0), cpu_max: None },
-    Row { name: "1 GiB up", wall_max: Some(0.53), cpu_max: None },
-    Row { name: "1 GiB down", wall_max: Some(0.86), cpu_max: None },
-];
+/// The way to the store.
+struct Line {
+    /// Of the results.
+    name: &'static str,
+    /// Added to each request.
+    delay: Duration,
+    /// At once, of the peer: what serves it best on this line.
+    transfers: &'static str,
+    /// What is measured, in the order of the table, with the share of rclone's figure that must be reached.
+    rows: [Row; 5],
+}
+
+const LOOPBACK: Line = Line {
+    name: "peers",
+    delay: Duration::ZERO,
+    transfers: "16",
+    rows: [
+        Row { name: "first upload", wall_max: Some(0.684), cpu_max: Some(0.396) },
+        Row { name: "first download", wall_max: Some(0.698), cpu_max: Some(0.637) },
+        Row { name: "nothing changed", wall_max: Some(1.0), cpu_max: None },
+        Row { name: "1 GiB up", wall_max: Some(0.53), cpu_max: None },
+        Row { name: "1 GiB down", wall_max: Some(0.86), cpu_max: None },
+    ],
+};
+
+/// A store far away. rclone takes as many workers here as s5cmd does unasked.
+const LONG_LINE: Line = Line {
+    name: "line",
+    delay: Duration::from_millis(50),
+    transfers: "256",
+    rows: [
+        Row { name: "first upload", wall_max: Some(1.0), cpu_max: None },
+        Row { name: "first download", wall_max: Some(1.0), cpu_max: None },
+        Row { name: "nothing changed", wall_max: Some(1.0), cpu_max: None },
+        Row { name: "1 GiB up", wall_max: Some(1.0), cpu_max: None },
+        Row { name: "1 GiB down", wall_max: Some(1.0), cpu_max: None },
+    ],
+};
 
 /// Peak memory of the agent over the rows with many files, bytes.
 const PEAK_BYTES_MAX: u64 = 48 << 20;
@@ -70,17 +102,19 @@ impl Size {
 /// By row and tool, one figure a round.
 type Figures = BTreeMap<(usize, &'static str), Vec<Spent>>;
 
-#[tokio::main(flavor = "current_thread")]
+// Several threads: one waits for the tools while others serve them the dev store.
+#[tokio::main]
 async fn main() {
     match std::env::args().nth(1).as_deref() {
-        None => beside_rclone().await,
+        None => beside_rclone(&LOOPBACK).await,
+        Some("line") => beside_rclone(&LONG_LINE).await,
         Some("scale") => scale::run().await,
         Some("feed") => feed::run().await,
-        Some(other) => panic!("{other}: nothing, scale or feed"),
+        Some(other) => panic!("{other}: nothing, line, scale or feed"),
     }
 }
 
-async fn beside_rclone() {
+async fn beside_rclone(line: &Line) {
     let size = Size::from_environment();
     let folder = Folder::new("bench");
     println!(
@@ -95,15 +129,19 @@ async fn beside_rclone() {
     fs::write(big.join("big"), random(0, size.big_bytes)).unwrap();
 
     let server = Server::minio().await;
+    let address = match line.delay {
+        Duration::ZERO => server.address.clone(),
+        delay => delayed(&server.address, delay),
+    };
     let mut figures = Figures::new();
     for round in 0..size.rounds {
         let name = format!("round-{round}");
         let bucket = server.bucket(&name).await;
         let work = folder.dir(&name);
         let sources = Sources { small: &small, big: &big };
-        let gosync = Gosync::new(&server.address, &bucket.bucket, &work, &sources);
-        let rclone = Peer::new(&server.address, &bucket.bucket, &work, &sources);
-        for (number, row) in ROWS.iter().enumerate() {
+        let gosync = Gosync::new(&address, &bucket.bucket, &work, &sources);
+        let rclone = Peer::new(&address, &bucket.bucket, &work, &sources, line.transfers);
+        for (number, row) in line.rows.iter().enumerate() {
             // Pairs right after each other, and each begins as often as the other.
             let mut tools = ["gosync", "rclone"];
             tools.rotate_left((round + number) % 2);
@@ -122,7 +160,23 @@ async fn beside_rclone() {
         fs::remove_dir_all(&work).unwrap();
         fs::remove_dir_all(server.folder.path().join("data").join(&name)).unwrap();
     }
-    report(&figures, &size);
+    report(line, &figures, &size);
+}
+
+/// The same store behind a proxy that holds up each request, on a thread of its own: this one waits for the tools.
+fn delayed(address: &Address, delay: Duration) -> Address {
+    let (sender, receiver) = std::sync::mpsc::channel();
+    let address = address.clone();
+    std::thread::spawn(move || {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async move {
+            let proxy = Proxy::start(&address).await;
+            proxy.rule(move |_| Verdict::Delay(delay));
+            sender.send(proxy.address.clone()).unwrap();
+            std::future::pending::<()>().await;
+        });
+    });
+    receiver.recv().unwrap()
 }
 
 /// What others left for the disk to write is not to be paid by whoever syncs next.
@@ -185,7 +239,7 @@ impl Gosync {
         }
     }
 
-    /// The row of [`ROWS`] with this number.
+    /// The row of a [`Line`] with this number.
     async fn measure(&self, row: usize) -> Spent {
         let agent = [&self.up, &self.down, &self.up, &self.big_up, &self.big_down][row];
         agent.until_flushed().await
@@ -197,7 +251,7 @@ impl Gosync {
     }
 }
 
-/// rclone's commands of one round, in the order of [`ROWS`].
+/// rclone's commands of one round, in the order of a [`Line`]'s rows.
 struct Peer {
     rclone: Rclone,
     commands: [Vec<String>; 5],
@@ -206,13 +260,13 @@ struct Peer {
 }
 
 impl Peer {
-    fn new(address: &Address, bucket: &str, work: &Path, sources: &Sources<'_>) -> Self {
+    fn new(address: &Address, bucket: &str, work: &Path, sources: &Sources<'_>, transfers: &str) -> Self {
         let (to, big_to) = (made(work.join("rclone/to")), made(work.join("rclone/big-to")));
         let text = |path: &Path| path.to_str().unwrap().to_owned();
         let (small, big) = (text(sources.small), text(sources.big));
         let (small_remote, big_remote) = (format!("s3:{bucket}/rclone/small"), format!("s3:{bucket}/rclone/big"));
         let command = |command: &str, from: &str, to: &str, more: &[&str]| {
-            [&[command, from, to, "--transfers", "16"], more].concat().into_iter().map(str::to_owned).collect()
+            [&[command, from, to, "--transfers", transfers], more].concat().into_iter().map(str::to_owned).collect()
         };
         let big_up = ["--s3-upload-concurrency", "8", "--s3-chunk-size", "16M"];
         let commands = [
@@ -252,11 +306,11 @@ fn median(figures: impl Iterator<Item = f64>) -> f64 {
     figures[figures.len() / 2]
 }
 
-fn report(figures: &Figures, size: &Size) {
+fn report(line: &Line, figures: &Figures, size: &Size) {
     println!("\n| | gosync s / CPU s / MiB | rclone s / CPU s / MiB | wall ratio | at most | CPU ratio | at most | |");
     println!("|---|---|---|---|---|---|---|---|");
     let mut rows = Vec::new();
-    for (number, row) in ROWS.iter().enumerate() {
+    for (number, row) in line.rows.iter().enumerate() {
         let (ours, theirs) = (&figures[&(number, "gosync")], &figures[&(number, "rclone")]);
         let pairs = || ours.iter().zip(theirs);
         let wall = median(pairs().map(|(ours, theirs)| ours.wall_seconds / theirs.wall_seconds));
@@ -302,7 +356,7 @@ fn report(figures: &Figures, size: &Size) {
 
     let result = json!({"files": size.files, "file_bytes": size.file_bytes, "big_bytes": size.big_bytes, "rounds": size.rounds,
         "peak_bytes": peak, "peak_bytes_max": PEAK_BYTES_MAX, "rows": rows});
-    write_results("peers", &result);
+    write_results(line.name, &result);
 }
 
 fn write_results(name: &str, result: &serde_json::Value) {
