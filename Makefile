@@ -11,10 +11,10 @@ RUN := $(CARGO) --locked
 help: ## this list
 	@sed -n 's/^\([a-z]*\):.*## /make \1\t/p' $(MAKEFILE_LIST) | expand -t 14
 
-# Most tests wait for real servers most of the time: two for each core.
+# Most tests wait for real servers most of the time: two for each core. One build of everything: the binary that the suite
+# runs is made with the rest, and with the features of the rest, which halves a cold build.
 test: tools ## all tests, against real servers too (cold: under 30 minutes on two cores)
 	@tests/left-out
-	$(RUN) build -p gosync
 	$(RUN) test --workspace --doc
 	RUST_TEST_THREADS=$$((2 * $$(nproc))) $(RUN) test --workspace --lib --bins --tests --no-fail-fast
 

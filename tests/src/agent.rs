@@ -21,7 +21,7 @@ pub fn binary() -> PathBuf {
     let binary = folder.join("gosync");
     assert!(
         binary.exists(),
-        "{} is missing: run `cargo build -p gosync` first (`make test` does; `make bench` builds it with --release)",
+        "{} is missing: run `cargo build -p gosync` first (`cargo test --workspace` makes it; `make bench` with --release)",
         binary.display()
     );
     binary

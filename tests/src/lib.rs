@@ -9,6 +9,7 @@
 pub mod agent;
 pub mod dev_store;
 pub mod feed;
+pub mod fleet;
 pub mod mount;
 pub mod pair;
 pub mod permissions;

@@ -10,6 +10,7 @@ mod dev;
 mod directions;
 mod explain;
 mod first_runs;
+mod fleet;
 mod flush;
 mod folders;
 mod guards;

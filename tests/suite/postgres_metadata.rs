@@ -11,7 +11,7 @@ use gosync_engine::ports::{MetadataStore as _, metadata_conformance};
 use gosync_metadata::{PostgresMetadata, PostgresOptions};
 use gosync_tests::feed::put;
 use gosync_tests::pgbouncer::PgBouncer;
-use gosync_tests::postgres::{Database, PASSWORD, Postgres, USER};
+use gosync_tests::postgres::{PASSWORD, Postgres, USER};
 use gosync_tests::process::Folder;
 use gosync_tests::wait;
 use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};

@@ -367,19 +367,28 @@ impl Agent {
         tell::mirror_state(about(mirror), &mirror.look().await)
     }
 
-    /// A store is up unless a mirror on it says otherwise.
+    /// A store or a database is up unless a mirror on it says otherwise.
     fn note_dependencies(&self, all: &[(Arc<Mirror>, MirrorState, Seen)]) {
-        let mut stores: BTreeMap<String, bool> = BTreeMap::new();
+        let mut outside: BTreeMap<(&str, String), bool> = BTreeMap::new();
         for (mirror, state, _) in all {
-            let identity = mirror.config.s3.resolve_endpoint().map(|endpoint| endpoint.identity).unwrap_or_default();
-            let down = state.errors.iter().any(|error| words::is_of_the_store(&error.class));
-            *stores.entry(identity).or_insert(true) &= !down;
+            let failed = |is_of: fn(&str) -> bool| state.errors.iter().any(|error| is_of(&error.class));
+            let store = mirror.config.s3.resolve_endpoint().map(|endpoint| endpoint.identity).unwrap_or_default();
+            *outside.entry(("s3", store)).or_insert(true) &= !failed(words::is_of_the_store);
+            if let Some(server) = mirror.metadata_server() {
+                *outside.entry(("postgres", server)).or_insert(true) &= !failed(|class| class == words::METADATA);
+            }
         }
-        let one = stores.len() == 1;
+        let count = |kind: &str| outside.keys().filter(|(known, _)| *known == kind).count();
+        let named: Vec<(String, bool)> = outside
+            .iter()
+            .map(|((kind, place), up)| match count(kind) {
+                1 => ((*kind).to_owned(), *up),
+                _ => (format!("{kind} {place}"), *up),
+            })
+            .collect();
         let mut known = self.dependencies.lock().unwrap_or_else(PoisonError::into_inner);
         let mut found = BTreeMap::new();
-        for (identity, up) in stores {
-            let name = if one { "s3".to_owned() } else { format!("s3 {identity}") };
+        for (name, up) in named {
             let since = match known.get(&name) {
                 Some(before) if before.up == up => before.since,
                 Some(_) => Some(Timestamp::now()),

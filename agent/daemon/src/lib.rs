@@ -14,6 +14,7 @@
 mod agent;
 mod chain;
 mod crash;
+mod databases;
 mod dev;
 mod device;
 pub mod doctor;

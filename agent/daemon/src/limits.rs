@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use gosync_api::config::{self, Bytes, Every, FileMode, Symlinks, SyncSettings};
+use gosync_api::config::{self, Bytes, Every, FileMode, MetadataKind, Symlinks, SyncSettings};
 use gosync_api::words;
 use gosync_engine::{Limits, MirrorConfig};
 use gosync_plan::decide::ModePolicy;
@@ -39,6 +39,7 @@ pub fn engine_config(mirror: &config::MirrorConfig, endpoint: &str, device: &str
             min: mirror.sync.max_deletes.min,
         },
         limits: limits(&mirror.sync),
+        shared: mirror.metadata.kind == MetadataKind::Postgres,
         keep_folders: mirror.sync.directory_markers,
         keep_links: mirror.sync.symlinks == Symlinks::Preserve,
     }

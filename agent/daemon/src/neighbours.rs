@@ -46,6 +46,12 @@ impl Neighbours {
         self.0.write().unwrap_or_else(PoisonError::into_inner).retain(|neighbour| neighbour.mirror != mirror);
     }
 
+    pub fn tell_all(&self, hint: &Hint) {
+        for mirror in self.0.read().unwrap_or_else(PoisonError::into_inner).iter() {
+            mirror.handle.hint(hint.clone());
+        }
+    }
+
     /// A mirror has written or deleted the object of one of its paths.
     pub fn changed(&self, mirror: &str, path: &RelPath) {
         let all = self.0.read().unwrap_or_else(PoisonError::into_inner);

@@ -8,10 +8,10 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use gosync_api::config::{MirrorConfig, StatePlace};
+use gosync_api::config::{MetadataKind, MirrorConfig, StatePlace};
 use gosync_api::messages::WatchState;
 use gosync_api::words::{HaltReason, Phase};
-use gosync_engine::ports::{LocalTree, Ports, ReplicaState, StateChange, StateError};
+use gosync_engine::ports::{LocalTree, MetadataStore, Ports, ReplicaState, StateChange, StateError};
 use gosync_engine::{Command, Ended, MirrorHandle, NOTE_PAUSED, View};
 use gosync_fs::{DiskTree, Lock};
 use gosync_metadata::SqliteState;
@@ -21,9 +21,10 @@ use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
 use crate::chain::chain;
+use crate::databases::open_state;
 use crate::limits::engine_config;
 use crate::neighbours::Remote;
-use crate::parts::{self, Parts};
+use crate::parts::Parts;
 use crate::ports::{Blocking, RandomIds, Teller, utc_ms};
 use crate::root::{Keeps, Known, VolumeNote, late_lock, open_root};
 use crate::stores::StoreTrouble;
@@ -118,6 +119,22 @@ impl Mirror {
 
     pub fn name(&self) -> &str {
         &self.config.name
+    }
+
+    /// Other agents have the same metadata.
+    pub fn shares_metadata(&self) -> bool {
+        self.config.metadata.kind == MetadataKind::Postgres
+    }
+
+    /// Where the shared metadata are: `host:port/database`.
+    pub fn metadata_server(&self) -> Option<String> {
+        let postgres = &self.config.metadata.postgres;
+        // A URL may hold the password.
+        let place = match postgres.url.is_empty() {
+            true => format!("{}:{}/{}", postgres.host, postgres.port, postgres.database),
+            false => "by url".to_owned(),
+        };
+        self.shares_metadata().then_some(place)
     }
 
     /// To talk to the engine, once it is known whether there is one.
@@ -236,7 +253,7 @@ impl Mirror {
 
         let state = Arc::new(self.open_state().await.map_err(state_trouble)?);
         self.note_pause(&*state).await.map_err(state_trouble)?;
-        let metadata = self.parts.databases.get(&self.config.metadata.sqlite.path).await.map_err(state_trouble)?;
+        let metadata = self.metadata().await.map_err(state_trouble)?;
         let store = self.parts.stores.get(&self.config.s3, &self.config.sync.bandwidth).await.map_err(store_trouble)?;
 
         let observer = Arc::new(Teller {
@@ -260,7 +277,7 @@ impl Mirror {
     }
 
     async fn open_state(&self) -> Result<SqliteState, StateError> {
-        parts::open_state(self.state_path()).await
+        open_state(self.state_path()).await
     }
 
     fn state_path(&self) -> PathBuf {
@@ -392,9 +409,12 @@ impl Mirror {
         );
     }
 
+    async fn metadata(&self) -> Result<Arc<dyn MetadataStore>, StateError> {
+        self.parts.databases.of(&self.config.metadata, &self.parts.neighbours).await
+    }
+
     async fn forget_rows(&self, replica: &str) -> Result<(), StateError> {
-        use gosync_engine::ports::MetadataStore as _;
-        let metadata = self.parts.databases.get(&self.config.metadata.sqlite.path).await?;
+        let metadata = self.metadata().await?;
         metadata.drop_sync_state(replica).await?;
         metadata.drop_sync_config(self.name(), replica).await
     }

@@ -224,8 +224,8 @@ impl LocalTree for AbsentTree {
         RootFacts { device: 0, inode: 0, mount: 0, network: false }
     }
 
-    fn read_folder(&self, folder: &str) -> Result<Vec<FolderEntry>, TreeError> {
-        if folder.is_empty() { Ok(Vec::new()) } else { absent("read folder", folder) }
+    fn visit_folder(&self, folder: &str, _: &mut dyn FnMut(FolderEntry)) -> Result<(), TreeError> {
+        if folder.is_empty() { Ok(()) } else { absent("read folder", folder) }
     }
 
     fn stat(&self, path: &str) -> Result<Stat, TreeError> {

@@ -18,7 +18,8 @@ use tokio::runtime::Runtime;
 use crate::agent::{Agent, MetricsAddress};
 use crate::device::device_name;
 use crate::neighbours::Neighbours;
-use crate::parts::{Databases, Parts};
+use crate::databases::Databases;
+use crate::parts::Parts;
 use crate::ports::{RequestTeller, TokioClock};
 use crate::reload::Source;
 use crate::screen::Screen;
@@ -134,7 +135,7 @@ pub async fn start(ground: Ground, setup: Setup) -> Result<Running, StartError> 
     });
     let path = config.agent.socket_path.clone();
     let socket = bind(&path).map_err(|source| StartError::Socket { path: path.clone(), source })?;
-    let metadata = parts.databases.get(&config.metadata.sqlite.path).await?;
+    let metadata = parts.databases.file(&config.metadata.sqlite.path).await?;
     let listen = config.agent.metrics.listen.0;
     let files = setup.loaded.files;
     let agent = Agent::start(parts, config, files.clone(), metadata).await?;

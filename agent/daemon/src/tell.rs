@@ -3,7 +3,7 @@
 pub mod trouble;
 
 use gosync_api::messages::{
-    Conditions, ErrorNow, Halt, HaltAnswer, MirrorState, PathNote, Pending, Proof, Queue, Receipt, ReceiptPending,
+    Conditions, ErrorNow, FeedState, Halt, HaltAnswer, MirrorState, PathNote, Pending, Proof, Queue, Receipt, ReceiptPending,
     StoreState, WatchState,
 };
 use gosync_api::words::{Direction, HaltReason, PathState, Status};
@@ -118,6 +118,9 @@ fn from_view(view: &View, outside: &Outside, state: &mut MirrorState) {
     state.paths = paths.into_iter().take(PATHS_MAX).collect();
     state.last_sync = view.last_sync_ms.and_then(timestamp);
     state.cursor = Some(view.cursor.to_string());
+    if let Some(feed) = view.feed {
+        state.feed = FeedState { kind: "postgres".to_owned(), behind: feed.waiting, lists: feed.lists };
+    }
     state.store = store(view.conditions);
     state.watch.watching &= view.watch_healthy;
 }

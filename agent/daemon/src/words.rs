@@ -11,6 +11,8 @@ pub const LOCKED: &str = "locked";
 pub const SHARED_VOLUME: &str = "shared-volume-needs-postgres";
 pub const LOCAL: &str = "local";
 pub const STATE: &str = "state";
+/// The database that agents share.
+pub const METADATA: &str = "metadata";
 pub const ENDPOINT: &str = "endpoint";
 pub const CREDENTIALS: &str = "credentials";
 pub const BUCKET: &str = "bucket";
@@ -21,7 +23,7 @@ pub const OTHER: &str = "other";
 
 /// Every class there is: the closed list behind a metric's label.
 pub const ERROR_CLASSES: &[&str] =
-    &[PERMISSION, LOCKED, SHARED_VOLUME, LOCAL, STATE, ENDPOINT, CREDENTIALS, BUCKET, THROTTLED, INTERNAL, OTHER];
+    &[PERMISSION, LOCKED, SHARED_VOLUME, LOCAL, STATE, METADATA, ENDPOINT, CREDENTIALS, BUCKET, THROTTLED, INTERNAL, OTHER];
 
 /// Classes that say that the store is not there for us.
 pub fn is_of_the_store(class: &str) -> bool {

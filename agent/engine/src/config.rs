@@ -8,6 +8,8 @@ pub struct MirrorConfig {
     pub keep_links: bool,
     /// Folders are kept by markers, empty ones too.
     pub keep_folders: bool,
+    /// The metadata are shared with other agents: the mirror lives from the feed, and lists for all of them or not at all.
+    pub shared: bool,
     pub name: String,
     /// The name of this machine or pod that people read; in conflict names.
     pub device: String,
@@ -45,8 +47,10 @@ pub struct Limits {
     pub conflicts_per_path_max: u32,
     /// Files over this go up in parts, and down by ranges.
     pub part_bytes: u64,
-    /// Requests for small files at once.
+    /// Requests for small files at once, where the store is near.
     pub small_operations_max: usize,
+    /// The same where each of them mostly waits for the line.
+    pub small_operations_far_max: usize,
     /// Operations on files over `part_bytes` at once (`workers`).
     pub large_operations_max: usize,
     /// Parts in flight of one file.
@@ -90,6 +94,7 @@ impl Default for Limits {
             conflicts_per_path_max: 20,
             part_bytes: 5 * MIB,
             small_operations_max: 32,
+            small_operations_far_max: 128,
             large_operations_max: 4,
             parts_per_file_max: 4,
             buffer_bytes_max: 16 * MIB,

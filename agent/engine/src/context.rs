@@ -1,6 +1,6 @@
 //! What the sequences of one mirror share: configuration, ports, and the few things that several of them touch.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -9,9 +9,10 @@ use gosync_plan::conflict::ConflictTag;
 use gosync_plan::names::NameProblem;
 use gosync_plan::{Ancestor, RelPath};
 
+use crate::budget::{Budget, Permit};
 use crate::config::MirrorConfig;
-use crate::crash::{self, CrashPoint};
 use crate::durable::Durable;
+use crate::feed;
 use crate::handle::Conditions;
 use crate::ignored::IgnoreRules;
 use crate::ports::metadata::FileChange;
@@ -39,7 +40,7 @@ pub struct Context {
 pub struct Shared {
     pub durable: Durable,
     /// Requests for small contents at once.
-    pub small: Semaphore,
+    small: Budget,
     /// Parts and ranges of large files at once, all files together.
     pub parts: Semaphore,
     /// A walk tells the folders, too.
@@ -52,6 +53,9 @@ pub struct Shared {
     displaced: Mutex<Vec<JournalEntry>>,
     /// The first run is over: what is new from now on may be something old under a new name.
     hydrated: AtomicBool,
+    /// What the others are still to be told, by key: the metadata were away.
+    untold: Mutex<BTreeMap<String, FileChange>>,
+    metadata_is_away: AtomicBool,
     /// Names that an operation is about to give and may take back: nobody looks at them meanwhile.
     reserved: Mutex<BTreeSet<RelPath>>,
 }
@@ -75,6 +79,29 @@ impl Shared {
         Reserved { shared: Arc::clone(self), path }
     }
 
+    pub fn untold(&self, files: Vec<FileChange>, keys_max: usize) {
+        let mut untold = lock(&self.untold);
+        for file in files {
+            if untold.len() < keys_max || untold.contains_key(file.key()) {
+                untold.insert(file.key().to_owned(), file);
+            }
+        }
+    }
+
+    #[must_use]
+    pub fn take_untold(&self) -> Vec<FileChange> {
+        std::mem::take(&mut *lock(&self.untold)).into_values().collect()
+    }
+
+    #[must_use]
+    pub fn metadata_is_away(&self) -> bool {
+        self.metadata_is_away.load(Ordering::Relaxed)
+    }
+
+    pub fn metadata_answers(&self, answers: bool) {
+        self.metadata_is_away.store(!answers, Ordering::Relaxed);
+    }
+
     pub fn is_hydrated(&self) -> bool {
         self.hydrated.load(Ordering::Relaxed)
     }
@@ -95,8 +122,10 @@ pub struct Identity {
     pub replica: String,
     /// What the root's marker says.
     pub volume: String,
-    /// The row of the store in the metadata.
-    pub store: i64,
+    /// The row of the store in the metadata; `None` until they have answered for the first time.
+    pub store: Option<i64>,
+    /// Of that row's feed.
+    pub epoch: String,
     pub conditions: Conditions,
     /// The newest sequence number that a record of ours got.
     pub cursor: u64,
@@ -108,7 +137,9 @@ struct Recorded {
     count: u64,
     /// Sweeps that are under way; a plan makes one of its own.
     sweeps: usize,
-    at: HashMap<RelPath, u64>,
+    /// The only sweep has handed over everything up to here, so that nobody asks for it any more.
+    passed: Option<RelPath>,
+    at: BTreeMap<RelPath, u64>,
 }
 
 impl Context {
@@ -117,7 +148,7 @@ impl Context {
         let limits = &config.limits;
         let shared = Shared {
             durable: Durable::default(),
-            small: Semaphore::new(limits.small_operations_max),
+            small: Budget::new(limits.small_operations_max, limits.small_operations_far_max),
             parts: Semaphore::new(limits.large_operations_max * 2),
             keep_folders: config.keep_folders,
             ignore: Mutex::new(IgnoreRules::new(&config.ignore)),
@@ -126,6 +157,8 @@ impl Context {
             recorded: Mutex::new(Recorded::default()),
             displaced: Mutex::new(Vec::new()),
             hydrated: AtomicBool::new(false),
+            untold: Mutex::new(BTreeMap::new()),
+            metadata_is_away: AtomicBool::new(false),
             reserved: Mutex::new(BTreeSet::new()),
         };
         Self { config: Arc::new(config), ports, shared: Arc::new(shared) }
@@ -138,6 +171,11 @@ impl Context {
     ) -> Result<T, Killed> {
         let tree = Arc::clone(&self.ports.local);
         blocking(&*self.ports.workers, move || job(&*tree)).await.ok_or(Killed)
+    }
+
+    /// Waits until one more small request may be sent.
+    pub async fn request(&self) -> Permit<'_> {
+        self.shared.small.acquire(&*self.ports.clock).await
     }
 
     #[must_use]
@@ -192,7 +230,7 @@ impl Context {
                 _ => None,
             })
             .collect();
-        let told = self.tell(files).await;
+        let told = feed::tell(self, files).await;
         if matches!(&told, Err(error) if error.kind == StateErrorKind::Killed) {
             return told;
         }
@@ -201,21 +239,10 @@ impl Context {
         recorded.count += 1;
         if recorded.sweeps > 0 {
             let count = recorded.count;
-            recorded.at.extend(touched.into_iter().map(|path| (path, count)));
+            let Recorded { passed, at, .. } = &mut *recorded;
+            at.extend(touched.into_iter().filter(|path| Some(path) > passed.as_ref()).map(|path| (path, count)));
         }
         told
-    }
-
-    async fn tell(&self, files: Vec<FileChange>) -> Result<(), StateError> {
-        if files.is_empty() {
-            return Ok(());
-        }
-        let Identity { replica, store, .. } = self.identity();
-        let head = self.ports.metadata.record(store, &replica, files).await?.head;
-        crash::reached(CrashPoint::MetadataTold);
-        let mut identity = lock(&self.shared.identity);
-        identity.cursor = identity.cursor.max(head);
-        Ok(())
     }
 
     /// A content was taken out of its place under this entry: it has to be settled later.
@@ -232,13 +259,23 @@ impl Context {
     pub fn sweep_begins(&self) {
         let mut recorded = lock(&self.shared.recorded);
         recorded.sweeps += 1;
+        recorded.passed = None;
+    }
+
+    /// Everything up to `path` is handed over.
+    pub fn sweep_passed(&self, path: RelPath) {
+        let mut recorded = lock(&self.shared.recorded);
+        if recorded.sweeps == 1 {
+            recorded.at = recorded.at.split_off(&path);
+            recorded.passed = Some(path);
+        }
     }
 
     pub fn sweep_ends(&self) {
         let mut recorded = lock(&self.shared.recorded);
         recorded.sweeps = recorded.sweeps.saturating_sub(1);
         if recorded.sweeps == 0 {
-            recorded.at = HashMap::new();
+            recorded.at = BTreeMap::new();
         }
     }
 

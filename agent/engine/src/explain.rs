@@ -280,9 +280,10 @@ async fn head(context: &Context, key: &str) -> Result<RemoteEntry, Failure> {
 /// The row of the key, and of its latest change.
 async fn last_change(
     context: &Context,
-    store: i64,
+    store: Option<i64>,
     key: &str,
 ) -> Result<(Option<FileRow>, Option<ChangeRow>), StateError> {
+    let Some(store) = store else { return Ok((None, None)) };
     let metadata = &context.ports.metadata;
     let file = metadata.file_by_key(store, key).await?.filter(|file| !file.is_directory);
     let change = match &file {

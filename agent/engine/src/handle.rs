@@ -20,6 +20,8 @@ pub enum Hint {
     LocalOverflow,
     /// The watch works, or it doesn't (then local scans run at each interval).
     WatchHealthy(bool),
+    /// The feed may have news.
+    Feed,
     /// The object of this path was written or deleted by someone we know.
     Remote(RelPath),
 }
@@ -32,6 +34,12 @@ pub enum Command {
     Flush {
         timeout_ms: u64,
         reply: oneshot::Sender<FlushReceipt>,
+    },
+    /// Answers when this replica has everything that the feed told up to this cursor, or (false) when the time is over.
+    Wait {
+        cursor: u64,
+        timeout_ms: u64,
+        reply: oneshot::Sender<bool>,
     },
     Approve {
         halt: String,
@@ -120,12 +128,25 @@ pub struct View {
     pub watch_healthy: bool,
     pub conditions: Conditions,
     pub replica: String,
-    /// Feed sequence that this replica has recorded up to.
+    /// Sequence number of the feed up to which this replica has everything; with metadata of its own, of its last record.
     pub cursor: u64,
+    /// `None`: nobody shares the metadata.
+    pub feed: Option<FeedView>,
     pub conflict_copies: u64,
     pub trash_files: u64,
     pub trash_bytes: u64,
     pub totals: Totals,
+}
+
+/// How a replica stands in the feed that it shares with others.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct FeedView {
+    /// It is read as it grows.
+    pub follows: bool,
+    /// Changes that were read and are not through yet.
+    pub waiting: u64,
+    /// This agent lists the bucket for all.
+    pub lists: bool,
 }
 
 /// Counted since start.

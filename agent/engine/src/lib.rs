@@ -7,14 +7,17 @@
 //!
 //! Nothing here touches a disk, a socket or a clock: the daemon and the simulator drive the same code.
 
+mod budget;
 pub mod config;
 pub mod context;
 pub mod crash;
 pub mod digest;
 mod durable;
 pub mod explain;
+mod feed;
 pub mod handle;
 pub mod ignored;
+mod lister;
 mod look;
 pub mod mirror;
 pub mod planted;

@@ -15,6 +15,7 @@ use gosync_plan::{Ancestor, Digests, LocalEntry, LocalFile, RelPath, RemoteEntry
 
 use crate::context::{Context, Killed, Shared};
 use crate::digest::{Digester, Wanted};
+use crate::feed;
 use crate::planted::{self, Planted};
 use crate::ports::local::Kind;
 use crate::ports::observer::Event as Told;
@@ -42,6 +43,8 @@ pub struct Candidate {
     pub remote: RemoteEntry,
     /// HEAD the key whatever `remote` says.
     pub head: bool,
+    /// What the metadata say stands for a HEAD, where they say that there is something.
+    pub feed: bool,
     /// Read the file even where its fingerprint says that nothing changed.
     pub rehash: bool,
     /// A person wants the folder to win here, in a mirror that only sends.
@@ -59,6 +62,7 @@ impl Candidate {
             local: None,
             remote: RemoteEntry::Presumed,
             head: false,
+            feed: false,
             rehash: false,
             approved: false,
             scrub: false,
@@ -83,6 +87,8 @@ pub enum Looked {
 pub enum Failure {
     Store(StoreError),
     State(StateError),
+    /// The metadata that agents share.
+    Metadata(StateError),
     Local(TreeError),
     Killed,
 }
@@ -130,6 +136,9 @@ async fn look_batch(context: &Context, mut batch: Vec<Candidate>) -> Vec<Looked>
         Ok(ancestors) => ancestors,
         Err(error) => return fail_all(paths, error.into()),
     };
+    if let Err(error) = ask_feed(context, &mut batch).await {
+        return fail_all(paths, Failure::Metadata(error));
+    }
     let unseen: Vec<Option<RelPath>> =
         batch.iter().map(|candidate| candidate.local.is_none().then(|| candidate.path.clone())).collect();
     let shared = Arc::clone(&context.shared);
@@ -152,6 +161,22 @@ async fn look_batch(context: &Context, mut batch: Vec<Candidate>) -> Vec<Looked>
         .await
 }
 
+/// What others told of the keys stands for a look at them; that there is nothing has to be seen.
+async fn ask_feed(context: &Context, batch: &mut [Candidate]) -> Result<(), StateError> {
+    let asks = |candidate: &&mut Candidate| candidate.feed && !candidate.head;
+    let mut asking: Vec<&mut Candidate> = batch.iter_mut().filter(asks).collect();
+    if asking.is_empty() {
+        return Ok(());
+    }
+    let paths: Vec<RelPath> = asking.iter().map(|candidate| candidate.path.clone()).collect();
+    let entries = feed::entries(context, &paths).await?;
+    for (candidate, entry) in asking.iter_mut().zip(entries) {
+        candidate.head = entry == RemoteEntry::Absent;
+        candidate.remote = entry;
+    }
+    Ok(())
+}
+
 /// The ignore rules above hinted paths, as they are now: an ignore file may be as new as what it speaks of. What can't be
 /// read can't be looked at either.
 pub fn renew_rules<'a>(tree: &dyn LocalTree, shared: &Shared, paths: impl Iterator<Item = &'a RelPath>) {
@@ -171,16 +196,16 @@ pub fn renew_rules<'a>(tree: &dyn LocalTree, shared: &Shared, paths: impl Iterat
 
 fn fail_all(paths: Vec<RelPath>, failure: Failure) -> Vec<Looked> {
     let message = match &failure {
-        Failure::State(error) => error.what.clone(),
+        Failure::State(error) | Failure::Metadata(error) => error.what.clone(),
         _ => String::new(),
     };
+    let same = |error: &StateError| StateError { kind: error.kind, what: message.clone(), source: None };
     paths
         .into_iter()
         .map(|path| {
             let failure = match &failure {
-                Failure::State(error) => {
-                    Failure::State(StateError { kind: error.kind, what: message.clone(), source: None })
-                }
+                Failure::State(error) => Failure::State(same(error)),
+                Failure::Metadata(error) => Failure::Metadata(same(error)),
                 _ => Failure::Killed,
             };
             Looked::Failed(path, failure)
@@ -189,7 +214,7 @@ fn fail_all(paths: Vec<RelPath>, failure: Failure) -> Vec<Looked> {
 }
 
 async fn look_closely(context: &Context, candidate: Candidate, mut ancestor: Option<Ancestor>) -> Looked {
-    let Candidate { path, local, mut remote, mut head, rehash, approved, scrub } = candidate;
+    let Candidate { path, local, mut remote, mut head, feed: _, rehash, approved, scrub } = candidate;
     if context.shared.is_reserved(&path) {
         // Whoever reserved it has it looked at when it is done.
         return Looked::InStep(path);
@@ -326,8 +351,10 @@ async fn need(
 
 /// HEAD as an entry. An object that can't be read is unknown: nothing is concluded of it.
 pub async fn head_entry(context: &Context, path: &RelPath) -> Result<RemoteEntry, Failure> {
-    let _permit = context.shared.small.acquire().await;
-    match context.ports.store.head(&context.config.prefix.key(path)).await {
+    let permit = context.request().await;
+    let head = context.ports.store.head(&context.config.prefix.key(path)).await;
+    permit.answered();
+    match head {
         Ok(None) => Ok(RemoteEntry::Absent),
         Ok(Some(head)) if head.archived => Ok(RemoteEntry::Unknown("the object is archived".to_owned())),
         Ok(Some(head)) => Ok(RemoteEntry::Object(RemoteObject {
@@ -344,7 +371,7 @@ pub async fn head_entry(context: &Context, path: &RelPath) -> Result<RemoteEntry
 
 /// Reads the object through and notes its hash, if it is still this one.
 async fn read_object(context: &Context, path: &RelPath, object: &mut RemoteObject) -> Result<(), Failure> {
-    let _permit = context.shared.small.acquire().await;
+    let _permit = context.request().await;
     let request = GetRequest {
         key: context.config.prefix.key(path),
         etag: Some(object.generation.etag.clone()),
@@ -387,14 +414,15 @@ pub fn stat_entry(tree: &dyn LocalTree, path: &RelPath) -> LocalEntry {
 
 /// Nothing but folders is below this one. What can't be read may hold anything.
 fn holds_nothing(tree: &dyn LocalTree, folder: &str) -> bool {
-    let Ok(entries) = tree.read_folder(folder) else { return false };
-    entries.into_iter().all(|entry| match entry.name {
-        Ok(name) => {
-            let path = format!("{folder}/{name}");
-            tree.stat(&path).is_ok_and(|stat| stat.kind == Kind::Folder) && holds_nothing(tree, &path)
-        }
-        Err(_) => false,
-    })
+    let (mut folders, mut others) = (Vec::new(), false);
+    let read = tree.visit_folder(folder, &mut |entry| match entry.name {
+        Ok(name) if entry.is_folder != Some(false) => folders.push(format!("{folder}/{name}")),
+        _ => others = true,
+    });
+    let is_empty = |path: &String| {
+        tree.stat(path).is_ok_and(|stat| stat.kind == Kind::Folder) && holds_nothing(tree, path)
+    };
+    read.is_ok() && !others && folders.iter().all(is_empty)
 }
 
 /// The nearest folder above `path` that is there is readable and lies on the root's own mount.

@@ -13,8 +13,11 @@ use gosync_plan::names::{NameProblem, OWN_FOLDER};
 use gosync_plan::{Ancestor, LocalEntry, LocalFile, RelPath, RemoteEntry, RemoteObject};
 
 use crate::context::Context;
+use crate::feed;
 use crate::look::{Candidate, Failure, Looked, describe, look};
 use crate::planted::{self, Planted};
+use crate::ports::metadata::{FileRow, FilesQuery};
+use crate::ports::state::{StateError, StateErrorKind};
 use crate::ports::store::{ListRequest, Listed};
 use crate::ports::{StoreError, StoreErrorKind, TreeError, TreeErrorKind};
 use crate::sequences::start::root_is_ours;
@@ -34,6 +37,8 @@ pub enum Scope {
     Full,
     /// The listing against the ancestor; hints stand in for the walk.
     Remote,
+    /// The walk against the ancestor, where nobody can tell what the bucket holds.
+    Local,
 }
 
 /// Differing paths, looked at.
@@ -112,6 +117,7 @@ pub async fn survey(context: &Context, scope: Scope, mut out: mpsc::Sender<Found
             swept: Swept::default(),
             scope,
             unreadable: VecDeque::new(),
+            at: None,
         };
         let failure = merge.run(context, &mut out).await.err();
         merge.swept.failure = failure;
@@ -119,17 +125,69 @@ pub async fn survey(context: &Context, scope: Scope, mut out: mpsc::Sender<Found
         merge.swept
     };
     let walking = async {
-        if scope == Scope::Full {
+        if scope != Scope::Remote {
             produce_walk(context, walk_in).await;
         }
     };
     let mut listing_ms = 0;
-    let listing = produce_listing(context, listing_in, &mut listing_ms);
+    let listing = async {
+        match context.config.shared {
+            _ if scope == Scope::Local => {}
+            true => produce_rows(context, listing_in).await,
+            false => produce_listing(context, listing_in, &mut listing_ms).await,
+        }
+    };
     let (swept, (), (), ()) = join!(merge, listing, walking, produce_ancestors(context, ancestors_in));
     Swept { listing_ms, ..swept }
 }
 
-async fn produce_listing(context: &Context, mut out: Producer<Listed>, listing_ms: &mut u64) {
+/// What is said to be below the prefix, in the order of keys.
+struct RemoteItem {
+    key: String,
+    object: RemoteObject,
+    archived: bool,
+}
+
+impl From<Listed> for RemoteItem {
+    fn from(listed: Listed) -> Self {
+        let object = RemoteObject { generation: listed.generation, facts: None, content: None };
+        Self { key: listed.key, object, archived: listed.archived }
+    }
+}
+
+/// The rows of the metadata in place of a listing.
+async fn produce_rows(context: &Context, mut out: Producer<RemoteItem>) {
+    let Some(store) = context.identity().store else {
+        let error = StateError { kind: StateErrorKind::Unavailable, what: "reading the files".into(), source: None };
+        let _ = out.send(Err(Failure::Metadata(error))).await;
+        return;
+    };
+    let prefix = context.config.prefix.as_str().to_owned();
+    let mut query = FilesQuery { store, prefix, deleted: false, after: None, limit: BATCH_ITEMS };
+    // For all pages: what is recorded meanwhile may be newer than any of them.
+    let read_at = context.record_count();
+    loop {
+        match context.ports.metadata.files(query.clone()).await {
+            Ok(rows) => {
+                let Some(last) = rows.last() else { return };
+                query.after = Some(last.s3_key.clone());
+                let object = |row: FileRow| {
+                    Some(RemoteItem { object: feed::object_of(&row)?, key: row.s3_key, archived: false })
+                };
+                let items = rows.into_iter().filter_map(object).collect();
+                if out.send(Ok(Batch { items, read_at })).await.is_err() {
+                    return;
+                }
+            }
+            Err(error) => {
+                let _ = out.send(Err(Failure::Metadata(error))).await;
+                return;
+            }
+        }
+    }
+}
+
+async fn produce_listing(context: &Context, mut out: Producer<RemoteItem>, listing_ms: &mut u64) {
     let mut request = ListRequest { prefix: context.config.prefix.as_str().to_owned(), ..ListRequest::default() };
     let mut last: Option<String> = None;
     // For all pages: a store may answer the later ones from what it saw when it was asked for the first.
@@ -147,7 +205,8 @@ async fn produce_listing(context: &Context, mut out: Producer<Listed>, listing_m
                 if let Some(object) = page.objects.last() {
                     last = Some(object.key.clone());
                 }
-                if out.send(Ok(Batch { items: page.objects, read_at })).await.is_err() {
+                let items = page.objects.into_iter().map(RemoteItem::from).collect();
+                if out.send(Ok(Batch { items, read_at })).await.is_err() {
                     return;
                 }
                 match page.next {
@@ -167,7 +226,7 @@ async fn produce_listing(context: &Context, mut out: Producer<Listed>, listing_m
 }
 
 /// One page, tried a few times: a look may be repeated freely.
-async fn list_page(context: &Context, request: &ListRequest) -> Result<crate::ports::store::ListPage, StoreError> {
+pub async fn list_page(context: &Context, request: &ListRequest) -> Result<crate::ports::store::ListPage, StoreError> {
     let mut attempt = 0;
     loop {
         let asked_ms = context.ports.clock.monotonic_ms();
@@ -192,7 +251,7 @@ pub fn backoff_ms(attempt: u32) -> u64 {
 }
 
 /// Keys that don't ascend strictly, or lie outside the prefix, make the listing a failed look.
-fn check_order(prefix: &str, last: Option<&str>, objects: &[Listed]) -> Result<(), StoreError> {
+pub fn check_order(prefix: &str, last: Option<&str>, objects: &[Listed]) -> Result<(), StoreError> {
     let mut before = last;
     for object in objects {
         if !object.key.starts_with(prefix) || before.is_some_and(|before| before >= object.key.as_str()) {
@@ -304,13 +363,15 @@ impl<T> Source<T> {
 }
 
 struct Merge {
-    listing: Source<Listed>,
+    listing: Source<RemoteItem>,
     walk: Source<Item>,
     ancestors: Source<(RelPath, Ancestor)>,
     swept: Swept,
     scope: Scope,
     /// Folders (with their `/`) of which nothing may be concluded; the walk is past their beginning.
     unreadable: VecDeque<String>,
+    /// The path that was merged last.
+    at: Option<RelPath>,
 }
 
 impl Merge {
@@ -318,6 +379,8 @@ impl Merge {
         let mut candidates = Vec::new();
         let mut lazy = Vec::new();
         let mut read_at = u64::MAX;
+        // Up to where the last batches went: the last one may still be in the receiver's hands.
+        let (mut taken, mut sent) = (None, None);
         loop {
             let more = self.step(context, &mut candidates, &mut lazy).await;
             let done = !matches!(more, Ok(true));
@@ -329,6 +392,10 @@ impl Merge {
                 read_at = u64::MAX;
                 if out.send(found).await.is_err() {
                     return Err(Failure::Killed);
+                }
+                let passed = std::mem::replace(&mut taken, std::mem::replace(&mut sent, self.at.clone()));
+                if let Some(passed) = passed {
+                    context.sweep_passed(passed);
                 }
             }
             if done {
@@ -397,6 +464,7 @@ impl Merge {
             _ => None,
         };
         let ancestor = if ancestor_path.as_ref() == Some(&path) { self.ancestors.head.take() } else { None };
+        self.at = Some(path.clone());
         self.swept.listed += u64::from(listed.is_some());
         self.swept.walked += u64::from(local.is_some());
         self.swept.ancestors += u64::from(ancestor.is_some());
@@ -414,10 +482,15 @@ impl Merge {
             self.unreadable.pop_front();
         }
         let ancestor = ancestor.map(|(_, ancestor)| ancestor);
+        let is_as_it_was = |known: &Ancestor| match &listed {
+            Some(listed) => {
+                known.generation.same(&listed.object.generation)
+                    && known.generation.completed_by(&listed.object.generation) == known.generation
+            }
+            None => self.scope == Scope::Local,
+        };
         if let Some(ancestor) = &ancestor
-            && let Some(listed) = &listed
-            && ancestor.generation.same(&listed.generation)
-            && ancestor.generation.completed_by(&listed.generation) == ancestor.generation
+            && is_as_it_was(ancestor)
             && !ancestor.open
         {
             match local {
@@ -434,9 +507,8 @@ impl Merge {
             local: local.map(|fingerprint| LocalEntry::File(LocalFile { fingerprint, digests: None })),
             remote: match listed {
                 Some(listed) if listed.archived => RemoteEntry::Unknown("the object is archived".to_owned()),
-                Some(listed) => {
-                    RemoteEntry::Object(RemoteObject { generation: listed.generation, facts: None, content: None })
-                }
+                Some(listed) => RemoteEntry::Object(listed.object),
+                None if self.scope == Scope::Local => RemoteEntry::Presumed,
                 None => RemoteEntry::Absent,
             },
             ..Candidate::hinted(path)
@@ -457,10 +529,10 @@ fn covers(unreadable: &str, path: &str) -> bool {
 }
 
 /// Our own folder, and the empty objects that stand for folders, are no news to anybody.
-fn is_silent(context: &Context, listed: &Listed, problem: NameProblem) -> bool {
+fn is_silent(context: &Context, listed: &RemoteItem, problem: NameProblem) -> bool {
     let below = listed.key.strip_prefix(context.config.prefix.as_str()).unwrap_or(&listed.key);
     problem == NameProblem::OwnFolder
         || below.is_empty()
         || below.starts_with(OWN_FOLDER) && below[OWN_FOLDER.len()..].starts_with('/')
-        || (below.ends_with('/') && listed.generation.size == 0)
+        || (below.ends_with('/') && listed.object.generation.size == 0)
 }

@@ -1,6 +1,7 @@
 //! The local walk, in the order of keys: a folder sorts as `name/`, so `foo-1` and `foo.txt` stand between `foo` and
-//! `foo/x`. A generator that is pulled in batches on a thread that may block; memory is bounded by the names of the
-//! folders on the way down, whatever the number of files.
+//! `foo/x`. A generator that is pulled in batches on a thread that may block; memory is bounded, whatever the number of
+//! files: of each folder on the way down only the next [`NAMES_MAX`] names are kept, and a larger one is read again for
+//! those that follow.
 
 use std::sync::Arc;
 
@@ -16,6 +17,10 @@ use crate::ports::{LocalTree, TreeError, TreeErrorKind};
 
 /// Largest ignore file that is read, bytes.
 const IGNORE_FILE_BYTES_MAX: u64 = 1 << 20;
+
+/// Names of one folder that are in memory at once. So many are twice there while they are chosen, and a folder with a
+/// million of them is read twenty times, which is still quicker than looking at its files.
+const NAMES_MAX: usize = 50_000;
 
 #[derive(Debug)]
 pub enum Item {
@@ -35,14 +40,10 @@ pub struct Walk {
 struct Level {
     /// With its trailing `/`; empty for the root.
     folder: String,
-    /// Last first. Folders end in `/`.
-    names: Vec<Name>,
-}
-
-struct Name {
-    /// Sorts by what follows in the key.
-    text: Box<str>,
-    is_folder: Option<bool>,
+    /// The next ones, last first. Folders end in `/`: they sort by what follows in the key.
+    names: Vec<Box<str>>,
+    /// There are more behind this one.
+    more_after: Option<Box<str>>,
 }
 
 impl Walk {
@@ -61,17 +62,23 @@ impl Walk {
         while items.len() < limit {
             let Some(level) = self.stack.last_mut() else { break };
             let Some(name) = level.names.pop() else {
-                self.stack.pop();
+                match level.more_after.take() {
+                    Some(last) => {
+                        if let Err(error) = level.read(tree, shared, Some(&last), &mut Vec::new()) {
+                            items.push(Item::Unreadable(level.folder.clone(), error));
+                        }
+                    }
+                    None => drop(self.stack.pop()),
+                }
                 continue;
             };
-            let folder_name = name.text.strip_suffix('/').filter(|_| name.is_folder == Some(true));
-            match folder_name {
+            match name.strip_suffix('/') {
                 Some(folder) => {
                     let folder = format!("{}{folder}", level.folder);
                     self.enter_checked(tree, shared, folder, &mut items);
                 }
                 None => {
-                    let path = format!("{}{}", level.folder, name.text);
+                    let path = format!("{}{name}", level.folder);
                     match RelPath::new(path.clone()) {
                         Ok(path) => items.extend(look_at(tree, path)),
                         Err(problem) => items.push(Item::Odd(path, problem)),
@@ -123,37 +130,78 @@ impl Walk {
         folder: String,
         odd: &mut Vec<Item>,
     ) -> Result<(), TreeError> {
-        let plain = folder.strip_suffix('/').unwrap_or(&folder);
-        let entries = tree.read_folder(plain)?;
-        let mut names = Vec::with_capacity(entries.len());
-        for entry in entries {
-            match entry.name {
-                Err(raw) => {
-                    odd.push(Item::Odd(format!("{folder}{}", String::from_utf8_lossy(&raw)), NameProblem::NotUtf8))
+        let mut level = Level { folder, names: Vec::new(), more_after: None };
+        level.read(tree, shared, None, odd)?;
+        self.stack.push(level);
+        Ok(())
+    }
+}
+
+impl Level {
+    /// Reads the names behind `after`, the first [`NAMES_MAX`] of them.
+    fn read(
+        &mut self,
+        tree: &dyn LocalTree,
+        shared: &Arc<Shared>,
+        after: Option<&str>,
+        odd: &mut Vec<Item>,
+    ) -> Result<(), TreeError> {
+        let folder = &self.folder;
+        let plain = folder.strip_suffix('/').unwrap_or(folder);
+        let mut first = First { names: Vec::new(), dropped: false };
+        tree.visit_folder(plain, &mut |entry| match entry.name {
+            Err(raw) => {
+                odd.push(Item::Odd(format!("{folder}{}", String::from_utf8_lossy(&raw)), NameProblem::NotUtf8));
+            }
+            Ok(name) if folder.is_empty() && name == OWN_FOLDER => {}
+            Ok(mut name) => {
+                let is_folder = entry.is_folder.unwrap_or_else(|| {
+                    tree.stat(&format!("{folder}{name}")).is_ok_and(|stat| stat.kind == Kind::Folder)
+                });
+                if is_folder {
+                    name.push('/');
                 }
-                Ok(name) if folder.is_empty() && name == OWN_FOLDER => {}
-                Ok(name) => {
-                    let is_folder = match entry.is_folder {
-                        Some(is_folder) => is_folder,
-                        None => tree.stat(&format!("{folder}{name}")).is_ok_and(|stat| stat.kind == Kind::Folder),
-                    };
-                    let text = if is_folder { format!("{name}/") } else { name };
-                    names.push(Name { text: text.into_boxed_str(), is_folder: Some(is_folder) });
+                if after.is_none_or(|after| name.as_str() > after) {
+                    first.put(name);
                 }
             }
-        }
+        })?;
         load_rules(tree, shared, plain)?;
-        // Names that are not one could hide in front of their folder's end otherwise.
-        names.sort_unstable_by(|a, b| b.text.cmp(&a.text));
-        {
-            let rules = lock(&shared.ignore);
-            names.retain(|name| {
-                let is_folder = name.text.ends_with('/');
-                !rules.is_ignored_str(&format!("{folder}{}", name.text.trim_end_matches('/')), is_folder)
-            });
-        }
-        self.stack.push(Level { folder, names });
+        let First { mut names, dropped } = first.chosen();
+        self.more_after = names.last().filter(|_| dropped).cloned();
+        names.reverse();
+        let rules = lock(&shared.ignore);
+        names.retain(|name| {
+            !rules.is_ignored_str(&format!("{folder}{}", name.trim_end_matches('/')), name.ends_with('/'))
+        });
+        self.names = names;
         Ok(())
+    }
+}
+
+/// The first of all the names that it is given.
+struct First {
+    names: Vec<Box<str>>,
+    /// There were more.
+    dropped: bool,
+}
+
+impl First {
+    fn put(&mut self, name: String) {
+        self.names.push(name.into_boxed_str());
+        if self.names.len() >= 2 * NAMES_MAX {
+            self.names.select_nth_unstable(NAMES_MAX - 1);
+            self.names.truncate(NAMES_MAX);
+            self.dropped = true;
+        }
+    }
+
+    /// In their order.
+    fn chosen(mut self) -> Self {
+        self.names.sort_unstable();
+        self.dropped |= self.names.len() > NAMES_MAX;
+        self.names.truncate(NAMES_MAX);
+        self
     }
 }
 

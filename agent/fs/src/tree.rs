@@ -162,18 +162,17 @@ impl DiskTree {
         Ok(DiskFile::new(fd, path, self.beneath.mount()))
     }
 
-    fn names(&self, folder: &str) -> Result<Vec<FolderEntry>, Refused> {
+    fn names(&self, folder: &str, visit: &mut dyn FnMut(FolderEntry)) -> Result<(), Refused> {
         let fd = self.beneath.open(folder, OFlags::RDONLY | OFlags::DIRECTORY, Mode::empty())?;
         let mut buffer = Vec::with_capacity(FOLDER_BUFFER_BYTES);
         let mut entries = RawDir::new(fd, buffer.spare_capacity_mut());
-        let mut names = Vec::new();
         while let Some(entry) = entries.next() {
             let entry = entry?;
             let name = entry.file_name().to_bytes();
             if matches!(name, b"." | b"..") {
                 continue;
             }
-            names.push(FolderEntry {
+            visit(FolderEntry {
                 name: std::str::from_utf8(name).map(str::to_owned).map_err(|_| name.to_vec()),
                 is_folder: match entry.file_type() {
                     FileType::Unknown => None,
@@ -181,7 +180,7 @@ impl DiskTree {
                 },
             });
         }
-        Ok(names)
+        Ok(())
     }
 
     fn look(&self, path: &str) -> Result<Stat, Refused> {
@@ -245,8 +244,8 @@ impl LocalTree for DiskTree {
         self.opened
     }
 
-    fn read_folder(&self, folder: &str) -> Result<Vec<FolderEntry>, TreeError> {
-        self.names(folder).map_err(|refused| refused.at("read folder", folder))
+    fn visit_folder(&self, folder: &str, visit: &mut dyn FnMut(FolderEntry)) -> Result<(), TreeError> {
+        self.names(folder, visit).map_err(|refused| refused.at("read folder", folder))
     }
 
     fn stat(&self, path: &str) -> Result<Stat, TreeError> {

@@ -21,7 +21,8 @@ use sqlx::sqlite::SqliteRow;
 use sqlx::{Row, query, query_as, query_scalar};
 
 use crate::database::{Database, Durability, JournalMode};
-use crate::text::{TextRange, spell};
+use crate::batch::in_order;
+use crate::text::{TextRange, json, spell};
 use crate::writer::Writer;
 pub use mirrors::MirrorRow;
 use rows::select_files;
@@ -140,6 +141,20 @@ impl MetadataStore for SqliteMetadata {
             .fetch_optional(&self.database.readers)
             .await
             .map_err(|error| self.database.failed("reading a file's row", error))
+    }
+
+    async fn files_by_key(&self, store: i64, keys: &[String]) -> Result<Vec<Option<FileRow>>, StateError> {
+        let spelled: Vec<_> = keys.iter().map(|key| spell(key)).collect();
+        let read = async {
+            query(select_files!("WHERE store_id = $1 AND s3_key IN (SELECT value FROM jsonb_each($2))"))
+                .bind(store)
+                .bind(json(&spelled)?)
+                .try_map(|row: SqliteRow| rows::file(&row))
+                .fetch_all(&self.database.readers)
+                .await
+        };
+        let found = read.await.map_err(|error| self.database.failed("reading files' rows", error))?;
+        Ok(in_order(keys, found))
     }
 
     async fn files(&self, wanted: FilesQuery) -> Result<Vec<FileRow>, StateError> {

@@ -25,6 +25,7 @@ use sqlx::{Row as _, query};
 use tokio::sync::{broadcast, mpsc};
 use tokio::task::AbortHandle;
 
+use crate::batch::in_order;
 use crate::text::{TextRange, cursor_text, json, spell};
 use connect::Connections;
 pub use connect::PostgresOptions;
@@ -58,8 +59,15 @@ impl PostgresMetadata {
             };
             tokio::fs::read(path).await.map_err(unavailable)?;
         }
+        let metadata = Self::new(&options)?;
+        metadata.connections.ready().await?;
+        Ok(metadata)
+    }
+
+    /// Without asking for the server: whatever is called first connects and brings the tables up to date. Fails only for
+    /// settings that make no sense. Must be called inside a tokio runtime.
+    pub fn new(options: &PostgresOptions) -> Result<Self, StateError> {
         let connections = Arc::new(Connections::new(options.connect_options()?, options.max_connections));
-        migrate::migrate(&connections).await?;
         let announce = options.announce.then(|| {
             let (announce, news) = mpsc::unbounded_channel();
             tokio::spawn(news::announce(Arc::clone(&connections), news));
@@ -192,6 +200,13 @@ impl MetadataStore for PostgresMetadata {
             .bind(store)
             .bind(spell(key).into_owned());
         self.one("reading a file's row", select, rows::file).await
+    }
+
+    async fn files_by_key(&self, store: i64, keys: &[String]) -> Result<Vec<Option<FileRow>>, StateError> {
+        let select = query(select_files!("FROM files f WHERE f.store_id = $1 AND f.s3_key = ANY ($2)"))
+            .bind(store)
+            .bind(keys.iter().map(|key| spell(key).into_owned()).collect::<Vec<_>>());
+        Ok(in_order(keys, self.all("reading files' rows", select, rows::file).await?))
     }
 
     async fn files(&self, wanted: FilesQuery) -> Result<Vec<FileRow>, StateError> {

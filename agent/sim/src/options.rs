@@ -192,6 +192,7 @@ impl Profile {
             DeleteLimits { percent: 100, files: u64::MAX, min: u64::MAX }
         };
         MirrorConfig {
+            shared: false,
             name: format!("mirror-{replica}"),
             device: format!("host-{replica}"),
             endpoint: "sim".into(),

@@ -180,6 +180,12 @@ impl MetadataStore for SimMetadata {
         self.0.feed("file by id", false, |feed| feed.file_by_id(id)).await
     }
 
+    async fn files_by_key(&self, store: i64, keys: &[String]) -> Result<Vec<Option<FileRow>>, StateError> {
+        let keys = keys.to_vec();
+        let rows = move |feed: &mut Feed| keys.iter().map(|key| feed.file_by_key(store, key)).collect();
+        self.0.feed("files by key", false, rows).await
+    }
+
     async fn file_by_key(&self, store: i64, key: &str) -> Result<Option<FileRow>, StateError> {
         self.0.feed("file by key", false, |feed| feed.file_by_key(store, key)).await
     }

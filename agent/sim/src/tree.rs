@@ -138,21 +138,19 @@ impl LocalTree for SimTree {
         root_facts()
     }
 
-    fn read_folder(&self, folder: &str) -> Result<Vec<FolderEntry>, TreeError> {
+    fn visit_folder(&self, folder: &str, visit: &mut dyn FnMut(FolderEntry)) -> Result<(), TreeError> {
         let kinds = self.0.lock().profile.entry_kinds;
-        self.0.look("read folder", folder, |disk| {
-            let entries = disk.read_folder(folder)?;
-            let mut entries: Vec<FolderEntry> = entries
-                .into_iter()
-                .map(|(name, ino)| FolderEntry {
-                    name: Ok(name),
-                    is_folder: kinds.then(|| disk.stat(ino).kind == Kind::Folder),
-                })
-                .collect();
+        let entries = self.0.look("read folder", folder, |disk| {
+            let entries = disk.read_folder(folder)?.into_iter();
+            let entry = |(name, ino)| {
+                let is_folder = kinds.then(|| disk.stat(ino).kind == Kind::Folder);
+                FolderEntry { name: Ok(name), is_folder }
+            };
             // No file system promises an order.
-            entries.reverse();
-            Ok(entries)
-        })
+            Ok(entries.rev().map(entry).collect::<Vec<_>>())
+        })?;
+        entries.into_iter().for_each(visit);
+        Ok(())
     }
 
     fn stat(&self, path: &str) -> Result<Stat, TreeError> {

@@ -7,7 +7,7 @@ use clap::{Args, Subcommand};
 use gosync_api::config::parse_duration;
 use gosync_api::words::{Answer, Direction};
 
-use super::{Later, one_of, remote_path};
+use super::{one_of, remote_path};
 
 #[derive(Debug, Subcommand)]
 pub enum SyncCommand {
@@ -113,8 +113,14 @@ Examples:
   gosync sync explain s3://my-bucket/documents/notes")]
     Explain(ExplainArgs),
     /// Wait until a mirror has applied what a cursor names
-    #[command(hide = true)]
-    Wait(Later),
+    #[command(after_help = "\
+The cursor is the one of a receipt of any agent that shares the metadata: what that agent had sent by then is here when
+this returns.
+
+Examples:
+  gosync sync wait documents --for 1742
+  gosync sync wait --for 1742 --timeout 5m")]
+    Wait(WaitArgs),
     /// Deleted and replaced contents: list them, restore them
     #[command(after_help = "\
 Examples:
@@ -194,6 +200,18 @@ pub struct FlushArgs {
     /// Wait until it is done
     #[arg(short, long)]
     pub wait: bool,
+    /// Longest wait, such as 60s or 5m
+    #[arg(long, value_name = "DURATION", default_value = "60s", value_parser = parse_duration)]
+    pub timeout: Duration,
+}
+
+#[derive(Debug, Args)]
+pub struct WaitArgs {
+    /// Only this mirror
+    pub name: Option<String>,
+    /// A cursor, as receipts name it
+    #[arg(long = "for", value_name = "CURSOR")]
+    pub cursor: String,
     /// Longest wait, such as 60s or 5m
     #[arg(long, value_name = "DURATION", default_value = "60s", value_parser = parse_duration)]
     pub timeout: Duration,

@@ -12,12 +12,12 @@ use gosync_api::Exit;
 use gosync_api::messages::{
     Acknowledged, AnswerRequest, Answered, Conflicts, FlushRequest, Flushed, List, MirrorFilter, MirrorMade,
     MirrorName, MirrorRequest, MirrorState, Progress, ProvisionRequest, Provisioned, RestoreRequest, Restored, State,
-    Trash, TrashFilter, route,
+    Trash, TrashFilter, WaitRequest, Waited, route,
 };
 use gosync_api::words::Status;
 use jiff::Timestamp;
 
-use crate::args::{AnswerArgs, FlushArgs, MirrorArgs, ProvisionArgs, SyncCommand, TrashCommand};
+use crate::args::{AnswerArgs, FlushArgs, MirrorArgs, ProvisionArgs, SyncCommand, TrashCommand, WaitArgs};
 use crate::client::{ACT, ASK, Client, Event};
 use crate::failure::Failure;
 use crate::output::Output;
@@ -65,9 +65,7 @@ pub async fn run(command: &SyncCommand, client: &Client, output: &Output) -> Res
         SyncCommand::Trash { command } => trash(command, client, output).await,
         SyncCommand::Plan(args) => plan::run(args, client, output).await,
         SyncCommand::Explain(args) => explain::run(args, client, output).await,
-        SyncCommand::Wait(_) => {
-            Err(Failure::not_yet("sync wait", "`gosync sync flush --wait` brings both sides in step"))
-        }
+        SyncCommand::Wait(args) => wait(args, client, output).await,
     }
 }
 
@@ -175,8 +173,7 @@ async fn flush(args: &FlushArgs, client: &Client, output: &Output) -> Result<Exi
     let request = FlushRequest {
         name: args.name.clone(),
         wait: args.wait,
-        // A part of a second counts as a whole one.
-        timeout_seconds: args.timeout.as_secs() + u64::from(args.timeout.subsec_nanos() > 0),
+        timeout_seconds: whole_seconds(args.timeout),
     };
     let mut bars = Bars::new("file", output);
     let result: Result<Flushed, Failure> =
@@ -193,6 +190,30 @@ async fn flush(args: &FlushArgs, client: &Client, output: &Output) -> Result<Exi
         ));
     }
     Ok(Exit::Ok)
+}
+
+async fn wait(args: &WaitArgs, client: &Client, output: &Output) -> Result<Exit, Failure> {
+    let request = WaitRequest {
+        name: args.name.clone(),
+        cursor: args.cursor.clone(),
+        timeout_seconds: whole_seconds(args.timeout),
+    };
+    let waited: Waited = client.post(route::WAIT, &request, args.timeout + GRACE).await?;
+    output.done(&waited, tables::waited)?;
+    if !waited.complete() {
+        return Err(Failure::new(
+            Exit::Failed,
+            "pending",
+            format!("cursor {} was not reached within {} s", request.cursor, request.timeout_seconds),
+            "`gosync sync state` shows what holds it up; --timeout gives it longer",
+        ));
+    }
+    Ok(Exit::Ok)
+}
+
+/// A part of a second counts as a whole one.
+fn whole_seconds(duration: Duration) -> u64 {
+    duration.as_secs() + u64::from(duration.subsec_nanos() > 0)
 }
 
 async fn answer(route: &str, args: &AnswerArgs, client: &Client, output: &Output) -> Result<Exit, Failure> {

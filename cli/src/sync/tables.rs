@@ -1,7 +1,7 @@
 //! Answers of the agent as people read them: tables and short lines.
 
 use gosync_api::messages::{
-    Answered, Conflicts, Flushed, List, MirrorMade, PathReason, Provisioned, Receipt, Restored, Trash,
+    Answered, Conflicts, Flushed, List, MirrorMade, PathReason, Provisioned, Receipt, Restored, Trash, Waited,
 };
 use jiff::Timestamp;
 
@@ -147,6 +147,16 @@ fn receipt(receipt: &Receipt) -> String {
 pub fn files(number: u64, size: u64) -> String {
     let files = things(number, "file");
     if size == 0 { files } else { format!("{files} ({})", bytes(size)) }
+}
+
+pub fn waited(waited: &Waited) -> String {
+    let mut out = String::new();
+    for mirror in &waited.mirrors {
+        let standing = if mirror.reached { "reached" } else { "not reached" };
+        let at = mirror.cursor.as_deref().map_or(String::new(), |cursor| format!("; it is at {}", clean(cursor)));
+        out += &format!("{}: {standing}{at}\n", clean(&mirror.mirror));
+    }
+    out
 }
 
 pub fn answered(answered: &Answered) -> String {

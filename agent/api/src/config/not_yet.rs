@@ -1,8 +1,7 @@
 //! Keys that parse and validate but that the agent does not act on yet. It refuses them instead of passing over them in
 //! silence.
 
-use super::agent::{AgentConfig, Cache, Metadata};
-use super::choice::MetadataKind;
+use super::agent::{AgentConfig, Cache};
 use super::problem::{Problem, Wrong};
 use super::section::join_path;
 
@@ -12,14 +11,10 @@ pub fn not_yet(config: &AgentConfig) -> Vec<Problem> {
     if !config.agent.otlp.endpoint.is_empty() {
         found.add("agent.otlp.endpoint", "sending traces", "leave it out");
     }
-    found.metadata(&config.metadata, "metadata");
     found.cache(&config.cache, "cache");
     for (index, mirror) in config.syncs.iter().enumerate() {
         let path = format!("syncs[{index}]");
         // What a mirror inherits has been said already.
-        if mirror.metadata != config.metadata {
-            found.metadata(&mirror.metadata, &format!("{path}.metadata"));
-        }
         if mirror.cache != config.cache {
             found.cache(&mirror.cache, &format!("{path}.cache"));
         }
@@ -36,12 +31,6 @@ impl Found<'_> {
     fn add(&mut self, key: &str, what: &str, hint: &str) {
         let place = self.config.places.near(key).cloned();
         self.problems.push(Wrong::new(format!("not yet: {what} is not in this release"), hint).at(place, key));
-    }
-
-    fn metadata(&mut self, metadata: &Metadata, section: &str) {
-        if metadata.kind == MetadataKind::Postgres {
-            self.add(&join_path(section, "type"), "metadata in Postgres", "use `type: sqlite`");
-        }
     }
 
     fn cache(&mut self, cache: &Cache, section: &str) {

@@ -41,6 +41,8 @@ pub mod route {
     pub const REMOVE: &str = "/sync/remove";
     /// POST [`super::FlushRequest`]: lines of progress, then [`super::Flushed`].
     pub const FLUSH: &str = "/sync/flush";
+    /// POST [`super::WaitRequest`]: [`super::Waited`].
+    pub const WAIT: &str = "/sync/wait";
     /// GET with [`super::MirrorFilter`] as query: [`super::Conflicts`].
     pub const CONFLICTS: &str = "/sync/conflicts";
     /// GET with [`super::ExplainRequest`] as query: [`super::Explained`].

@@ -146,6 +146,43 @@ impl Default for FlushRequest {
     }
 }
 
+/// `sync wait`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WaitRequest {
+    /// The mirror's name; none: all.
+    #[serde(default)]
+    pub name: Option<String>,
+    /// The cursor of a receipt: a sequence number of the feed.
+    #[serde(rename = "for")]
+    pub cursor: String,
+    /// Longest wait, in seconds.
+    pub timeout_seconds: u64,
+}
+
+/// How far each mirror came while it was waited for.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Waited {
+    pub mirrors: Vec<WaitedFor>,
+}
+
+impl Waited {
+    #[must_use]
+    pub fn complete(&self) -> bool {
+        self.mirrors.iter().all(|mirror| mirror.reached)
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct WaitedFor {
+    pub mirror: String,
+    /// It has everything up to the cursor that was asked for.
+    pub reached: bool,
+    /// The cursor that it has come to.
+    pub cursor: Option<String>,
+}
+
 /// What a flush reached.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]

@@ -327,13 +327,15 @@ impl Default for Conditions {
 pub struct FeedState {
     /// `sqlite` or `postgres`.
     pub kind: String,
-    /// Changes not yet applied.
+    /// Changes that were read and are not yet applied.
     pub behind: u64,
+    /// This agent lists the bucket for all that share the metadata.
+    pub lists: bool,
 }
 
 impl Default for FeedState {
     fn default() -> Self {
-        Self { kind: "sqlite".to_owned(), behind: 0 }
+        Self { kind: "sqlite".to_owned(), behind: 0, lists: true }
     }
 }
 

@@ -70,6 +70,7 @@ impl Teller {
             Event::Recorded { .. } | Event::Halted { .. } | Event::HaltEnded { .. } => {}
             Event::Problem { .. } | Event::TroubleEnded { .. } | Event::LinksParted { .. } => {}
             Event::CopiedInBucket { .. } | Event::CopiedInTree { .. } | Event::Rotten { .. } => {}
+            Event::FeedLost | Event::BucketListed { .. } => {}
         }
     }
 
@@ -105,6 +106,12 @@ impl Teller {
             }
             Event::SweepEnded { complete, milliseconds, files } => {
                 tracing::debug!(mirror, complete, milliseconds, files, "compared both sides");
+            }
+            Event::FeedLost => {
+                tracing::warn!(mirror, "the feed can't go on from where it was read to: comparing everything");
+            }
+            Event::BucketListed { milliseconds, objects, recorded } => {
+                tracing::debug!(mirror, milliseconds, objects, recorded, "listed the bucket for all");
             }
             Event::WatchOverflow => {
                 tracing::warn!(mirror, "events of the file system were lost: looking at everything")

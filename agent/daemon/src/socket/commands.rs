@@ -1,4 +1,4 @@
-//! Commands about mirrors and the agent: state, list, mirror, provision, pause, resume, remove, flush, probe, log-level.
+//! Commands about mirrors and the agent: state, list, mirror, provision, pause, resume, remove, flush, wait, probe, log-level.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,7 +10,8 @@ use bytes::Bytes;
 use gosync_api::messages::State as AgentState;
 use gosync_api::messages::{
     Acknowledged, ErrorBody, ErrorCode, FlushRequest, Flushed, List, LogLevelRequest, LogLevelSet, MirrorMade,
-    MirrorName, MirrorRequest, PlanRequest, ProbeRequest, ProbeResult, Progress, ProvisionRequest, Receipt,
+    MirrorName, MirrorRequest, PlanRequest, ProbeRequest, ProbeResult, Progress, ProvisionRequest, Receipt, WaitRequest,
+    Waited, WaitedFor,
 };
 use gosync_api::words::Status;
 use gosync_engine::Command;
@@ -92,6 +93,33 @@ pub async fn flush(State(agent): Shared, body: Bytes) -> Response {
         }
         Err(refusal) => refusal.into_response(),
     }
+}
+
+pub async fn wait(State(agent): Shared, body: Bytes) -> Reply<Waited> {
+    let request: WaitRequest = read(&body)?;
+    let mirrors = agent.chosen(request.name.as_deref())?;
+    let Ok(cursor) = request.cursor.parse() else {
+        let message = format!("{:?} is no cursor", request.cursor);
+        let hint = "a cursor is a number: the one that `gosync sync flush --wait` shows";
+        return Err(ErrorBody::new(ErrorCode::BadRequest, message, hint).into());
+    };
+    let longest = Duration::from_secs(request.timeout_seconds);
+    let waits = mirrors.iter().map(|mirror| wait_for(&agent, mirror, cursor, longest));
+    Ok(Json(Waited { mirrors: futures_util::future::join_all(waits).await }))
+}
+
+/// A mirror whose metadata nobody shares has no news but what a listing tells: it is in step after a flush.
+async fn wait_for(agent: &Agent, mirror: &Mirror, cursor: u64, longest: Duration) -> WaitedFor {
+    let timeout_ms = milliseconds(longest);
+    let asked = async {
+        let handle = mirror.handle().await?;
+        match mirror.shares_metadata() {
+            true => handle.ask(|reply| Command::Wait { cursor, timeout_ms, reply }).await,
+            false => Some(handle.ask(|reply| Command::Flush { timeout_ms, reply }).await?.flushed),
+        }
+    };
+    let reached = timeout(longest + ANSWER_WAIT, asked).await.ok().flatten().unwrap_or(false);
+    WaitedFor { mirror: mirror.name().to_owned(), reached, cursor: agent.mirror_state(mirror).await.cursor }
 }
 
 async fn flush_all(

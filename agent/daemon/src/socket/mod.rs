@@ -68,6 +68,7 @@ fn router(agent: Arc<Agent>) -> Router {
         .route(route::RESUME, post(commands::resume))
         .route(route::REMOVE, post(commands::remove))
         .route(route::FLUSH, post(commands::flush))
+        .route(route::WAIT, post(commands::wait))
         .route(route::CONFLICTS, get(answers::conflicts))
         .route(route::EXPLAIN, get(explain::explain))
         .route(route::PLAN, post(commands::plan))

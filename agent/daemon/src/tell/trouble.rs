@@ -25,6 +25,9 @@ impl Outside {
 pub fn explain(class: &str, line: &str, at: &Outside) -> String {
     match class {
         words::STATE => format!("what the agent remembers can't be read or written: {line}; check its disk"),
+        words::METADATA => format!(
+            "the database that agents share can't be read or written: {line}; what is done meanwhile is told to the others when it is back"
+        ),
         words::LOCAL => Call::read(line).map_or_else(|| line.to_owned(), |call| call.explain()),
         _ => Request::read(line).map_or_else(|| line.to_owned(), |request| request.explain(at)),
     }

@@ -31,6 +31,7 @@ impl Core {
                 let _ = reply.send(());
             }
             Command::Flush { timeout_ms, reply } => self.flush(timeout_ms, reply),
+            Command::Wait { cursor, timeout_ms, reply } => self.wait_for(cursor, timeout_ms, reply),
             Command::Drain(reply) => {
                 self.draining = true;
                 self.flush(self.context.config.limits.drain_ms, reply);
@@ -262,7 +263,8 @@ impl Core {
             watch_healthy: self.watch_healthy,
             conditions: identity.conditions,
             replica: identity.replica,
-            cursor: identity.cursor,
+            cursor: self.applied(),
+            feed: self.shares().then(|| self.feed.view()),
             conflict_copies: self.conflict_copies,
             trash_files: self.trash.0,
             trash_bytes: self.trash.1,

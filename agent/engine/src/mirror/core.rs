@@ -13,6 +13,7 @@ use super::Ended;
 use super::deletes::Deletes;
 use super::dirty::{Dirty, DirtySet};
 use super::effect::{Effect, Event};
+use super::feed::Follower;
 use super::moves::Moves;
 use super::scrub::Scrub;
 use crate::context::Context;
@@ -161,6 +162,8 @@ pub struct Core {
     pub(super) sweeping: Option<Scope>,
     pub(super) sweeps_begun: u64,
     pub(super) sweep_wanted: Option<Scope>,
+    /// What is wanted was done as far as it can be without the metadata.
+    pub(super) swept_locally: bool,
     /// A full scan after this, monotonic milliseconds.
     pub(super) next_scan_ms: u64,
     pub(super) next_remote_ms: u64,
@@ -194,6 +197,7 @@ pub struct Core {
     pub(super) young_trash_may_go: bool,
     pub(super) conflict_copies: u64,
     pub(super) scrub: Scrub,
+    pub(super) feed: Follower,
     pub(super) totals: Totals,
 }
 
@@ -250,6 +254,7 @@ impl Core {
             sweeping: None,
             sweeps_begun: 0,
             sweep_wanted: None,
+            swept_locally: false,
             next_scan_ms: now,
             next_remote_ms: now,
             next_eviction_ms: now + TRASH_EVICTION_MS,
@@ -274,6 +279,7 @@ impl Core {
             young_trash_may_go: false,
             conflict_copies: 0,
             scrub: Scrub::default(),
+            feed: Follower::default(),
             totals: Totals::default(),
         }
     }
@@ -380,6 +386,10 @@ impl Core {
                 Err(failure) => self.trouble(&failure),
             },
             Event::ScrubPage(page) => self.scrub_page(page),
+            Event::Followed(result) => self.followed(result),
+            Event::ListedKnown(result) => self.listed_known(result),
+            Event::LeaseTaken(result) => self.lease_taken(result),
+            Event::BucketListed(result) => self.bucket_listed(result),
             Event::Explained { found, reply } => self.explained(found, reply),
             Event::Restored(path) => {
                 let now = self.now();
@@ -402,6 +412,8 @@ impl Core {
         if self.stage != Stage::Running {
             return;
         }
+        self.follow();
+        self.answer_waits();
         let halted = self.halts.keys().any(|reason| is_of_the_root(*reason));
         if halted || self.root_in_doubt {
             // Nothing local may be read or written; the root itself is asked about.
@@ -492,6 +504,13 @@ impl Core {
         if self.sweeping.is_some() {
             return;
         }
+        if self.shares() && self.context.shared.metadata_is_away() {
+            return self.begin_local_sweep();
+        }
+        // Rows that tell only a part of what there is say nothing of the rest.
+        if self.shares() && !self.feed.is_listed() {
+            return;
+        }
         let due = if self.next_scan_ms <= now {
             Some(Scope::Full)
         } else if self.next_remote_ms <= now {
@@ -505,14 +524,14 @@ impl Core {
         }
         let scope = match (self.sweep_wanted, due) {
             (Some(Scope::Full), _) | (_, Some(Scope::Full)) => Scope::Full,
-            (Some(Scope::Remote), _) | (_, Some(Scope::Remote)) => Scope::Remote,
+            (Some(_), _) | (_, Some(_)) => Scope::Remote,
             (None, None) => return,
         };
         self.sweep_wanted = None;
         self.sweeping = Some(scope);
         self.sweeps_begun += 1;
         // Until it ends, nothing else makes one due.
-        self.next_remote_ms = now + self.context.config.limits.interval_ms;
+        self.next_remote_ms = now + self.remote_interval_ms();
         if scope == Scope::Full {
             self.next_scan_ms = now + self.context.config.limits.scan_interval_ms;
         }
@@ -549,12 +568,13 @@ impl Core {
                 if dirty.deep {
                     deep.insert(path.clone());
                     // The expansion looks at it once more, but only locally.
-                    if !dirty.head && !dirty.rehash {
+                    if !dirty.head && !dirty.feed && !dirty.rehash {
                         continue;
                     }
                 }
                 self.pick_up(path.clone(), dirty.first_ms.min(now));
-                candidates.push(Candidate { head: dirty.head, rehash: dirty.rehash, ..Candidate::hinted(path) });
+                let Dirty { head, feed, rehash, .. } = dirty;
+                candidates.push(Candidate { head, feed, rehash, ..Candidate::hinted(path) });
             }
             if candidates.is_empty() {
                 // Nothing asks the store: the trial is still to be made.
@@ -612,10 +632,11 @@ impl Core {
             self.deletes.burst_ends_ms(limits.burst_quiet_ms, limits.burst_max_ms).filter(|due| working && *due > now),
             self.unresolved.values().map(|(_, due)| *due).min().filter(|_| working && self.resolving.len() < LOOKS_MAX),
             self.displaced.iter().map(|(_, due)| *due).min().filter(|_| self.settling < SETTLING_MAX),
-            Some(sweep_ms).filter(|_| working && self.sweeping.is_none()),
+            Some(sweep_ms).filter(|_| working && self.sweeping.is_none() && (!self.shares() || self.feed.is_listed())),
             self.probe_failed.as_ref().map(|failed| failed.retry_ms).filter(|due| working && *due > now),
             self.outage.as_ref().map(|outage| outage.retry_ms).filter(|due| working && *due > now),
             Some(self.next_eviction_ms).filter(|_| working),
+            self.feed_due_ms(),
             self.scrub_due_ms().filter(|due| working && self.hydrated && *due > now),
         ]
         .into_iter()

@@ -112,7 +112,11 @@ impl Deletes {
 
     /// Held ones that this complete sweep would have found and did not: there is something to them that has changed.
     pub fn not_found_by(&self, sweep: u64, scope: Scope) -> Vec<RelPath> {
-        let covered = |action: &Action| scope == Scope::Full || matches!(action, Action::TrashLocal { .. });
+        let covered = |action: &Action| match scope {
+            Scope::Full => true,
+            Scope::Remote => matches!(action, Action::TrashLocal { .. }),
+            Scope::Local => matches!(action, Action::DeleteObject { .. }),
+        };
         let gone = |held: &Held| held.sweep < sweep && covered(&held.task.operation.action);
         self.held.iter().filter(|(_, held)| gone(held)).map(|(path, _)| path.clone()).collect()
     }

@@ -14,6 +14,8 @@ pub struct Dirty {
     pub first_ms: u64,
     /// Look at the key as well.
     pub head: bool,
+    /// Look at what the metadata say of the key.
+    pub feed: bool,
     /// Read the file even if its fingerprint is the ancestor's.
     pub rehash: bool,
     /// It may be, or have been, a folder: what is in it is concerned as well.
@@ -23,12 +25,17 @@ pub struct Dirty {
 impl Dirty {
     #[must_use]
     pub fn at(due_ms: u64) -> Self {
-        Self { due_ms, first_ms: due_ms, head: false, rehash: false, deep: false }
+        Self { due_ms, first_ms: due_ms, head: false, feed: false, rehash: false, deep: false }
     }
 
     #[must_use]
     pub fn with_head(self) -> Self {
         Self { head: true, ..self }
+    }
+
+    #[must_use]
+    pub fn by_feed(self) -> Self {
+        Self { feed: true, ..self }
     }
 
     #[must_use]
@@ -49,6 +56,7 @@ impl Dirty {
             due_ms,
             first_ms: self.first_ms.min(later.first_ms),
             head: self.head || later.head,
+            feed: self.feed || later.feed,
             rehash: self.rehash || later.rehash,
             deep: self.deep || later.deep,
         }

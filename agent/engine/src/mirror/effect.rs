@@ -12,8 +12,10 @@ use super::deletes::{Executed, NOTE_WINDOW, Window};
 use super::scrub::{NOTE_SCRUB, SCRUB_PAGE_FILES};
 use super::{explain, plan};
 use crate::context::Context;
+use crate::feed::{self, Followed, Position};
 use crate::explain::{Explanation, Standing, gather};
 use crate::handle::{CommandError, Conditions, ConflictCopy, DeletedVersions, FlushReceipt, Message, TrashItem};
+use crate::lister::{self, Listing};
 use crate::look::{Candidate, Failure, Looked, describe, look};
 use crate::ports::local::Kind;
 use crate::ports::state::{HaltRow, JournalEntry, JournalKind, StateChange, StateError, StateErrorKind, UploadRow};
@@ -47,6 +49,13 @@ pub enum Effect {
     Totals,
     /// The next files to be read for the scrub, after this path.
     ScrubPage(Option<RelPath>),
+    Follow(Option<Position>),
+    AskListed,
+    TellStanding(Position),
+    PruneFeed,
+    TakeListLease,
+    DropListLease,
+    List,
     EvictTrash(Eviction),
     BringBack(Vec<Executed>),
     /// Writes the marker that the state knows; or forgets the known root, so that what stands there is a first run.
@@ -128,6 +137,10 @@ pub enum Event {
     Applied(Result<(), StateError>),
     Totals(Result<AncestorTotals, StateError>),
     ScrubPage(Result<Vec<RelPath>, StateError>),
+    Followed(Result<Followed, StateError>),
+    ListedKnown(Result<bool, StateError>),
+    LeaseTaken(Result<bool, Failure>),
+    BucketListed(Result<Listing, Failure>),
     Evicted(Result<Evicted, TreeError>),
     BroughtBack {
         paths: Vec<RelPath>,
@@ -204,6 +217,22 @@ pub fn run(context: Context, effect: Effect) -> BoxFuture<'static, Event> {
                 let rows = context.ports.state.ancestors_after(after.as_ref(), SCRUB_PAGE_FILES).await;
                 Event::ScrubPage(rows.map(|rows| rows.into_iter().map(|(path, _)| path).collect()))
             }
+            Effect::Follow(position) => Event::Followed(feed::follow(&context, position).await),
+            Effect::AskListed => Event::ListedKnown(feed::is_listed(&context).await),
+            Effect::TellStanding(position) => {
+                feed::tell_standing(&context, position).await;
+                Event::Answered
+            }
+            Effect::PruneFeed => {
+                lister::prune(&context).await;
+                Event::Answered
+            }
+            Effect::TakeListLease => Event::LeaseTaken(lister::take_lease(&context).await),
+            Effect::DropListLease => {
+                lister::drop_lease(&context).await;
+                Event::Answered
+            }
+            Effect::List => Event::BucketListed(lister::list(&context).await),
             Effect::EvictTrash(wanted) => evict_trash(&context, wanted).await,
             Effect::BringBack(executed) => {
                 let (paths, lost) = bring_back::bring_back(&context, executed).await;

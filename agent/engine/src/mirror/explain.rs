@@ -73,7 +73,7 @@ impl Core {
     pub(super) fn explained(&self, found: Result<Box<Explanation>, Failure>, reply: Reply) {
         let answer = found.map_err(|failure| {
             let message = match &failure {
-                Failure::State(error) => describe(error),
+                Failure::State(error) | Failure::Metadata(error) => describe(error),
                 Failure::Local(error) => describe(error),
                 Failure::Store(error) => describe(error),
                 Failure::Killed => "the mirror is ending".to_owned(),

@@ -7,6 +7,7 @@ use gosync_plan::{ConflictPolicy, Direction, GuardVerdict, HaltReason, RelPath};
 use super::Ended;
 use super::core::{Core, Outage, Stage, Trouble, is_of_the_root};
 use super::effect::Effect;
+use super::feed::METADATA;
 use crate::handle::CommandError;
 use crate::look::{Candidate, Failure, describe};
 use crate::ports::StoreErrorKind;
@@ -352,6 +353,10 @@ impl Core {
                 describe(error)
             }
             Failure::State(error) => describe(error),
+            Failure::Metadata(error) => {
+                self.metadata_fails(error);
+                describe(error)
+            }
             Failure::Local(error) => describe(error),
         };
         let since_ms = self.context.utc_ms();
@@ -392,6 +397,7 @@ pub(super) fn class_of(failure: &Failure) -> &'static str {
             _ => "s3",
         },
         Failure::Local(_) => "local",
+        Failure::Metadata(_) => METADATA,
         Failure::State(_) | Failure::Killed => "state",
     }
 }

@@ -42,6 +42,7 @@ impl Core {
                 }
                 return;
             }
+            Hint::Feed => return self.news_hinted(),
             Hint::Remote(path) => {
                 return self.mark(path, Dirty { first_ms: now, ..Dirty::at(now) }.with_head());
             }
@@ -206,6 +207,8 @@ impl Core {
         let Difference { ancestor, local, remote, .. } = difference;
         let mut task = Task { operation, ancestor, local, remote, read_open };
         if task.operation.action.is_delete() {
+            let is_trash = matches!(task.operation.action, Action::TrashLocal { .. });
+            task.operation.moved |= is_trash && self.was_taken_away(&path);
             task.operation.moved |=
                 Trace::of_departure(&task).is_some_and(|trace| self.moves.departed(trace, &path, now));
             // Without a condition on the store's side, time is the only thing that tells a stranger's edit.

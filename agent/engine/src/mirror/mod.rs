@@ -9,6 +9,7 @@ mod deletes;
 mod dirty;
 mod effect;
 mod explain;
+mod feed;
 mod guards;
 mod looks;
 mod moves;

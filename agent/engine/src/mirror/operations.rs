@@ -17,7 +17,7 @@ use crate::sequences::{Outcome, Task};
 use crate::sweep::{Scope, backoff_ms};
 
 /// Operations in flight, those that wait for a request among them.
-const OPERATIONS_MAX: usize = 128;
+const OPERATIONS_MAX: usize = 192;
 /// A write whose outcome could not be looked up is looked up again after this.
 const RESOLVE_RETRY_MS: u64 = 2_000;
 /// A path that fails is tried again after at most this.

@@ -138,7 +138,7 @@ pub(super) async fn draw_up(
 fn failed(failure: &Failure) -> CommandError {
     let message = match failure {
         Failure::Store(error) => describe(error),
-        Failure::State(error) => describe(error),
+        Failure::State(error) | Failure::Metadata(error) => describe(error),
         Failure::Local(error) => describe(error),
         Failure::Killed => "the mirror is ending".to_owned(),
     };

@@ -7,6 +7,7 @@ use gosync_plan::{Direction, GuardVerdict, HaltReason, RelPath};
 
 use super::core::{Core, RACY_MS};
 use super::dirty::Dirty;
+use super::effect::Effect;
 use crate::look::{Failure, Looked};
 use crate::planted::{self, Planted};
 use crate::ports::TreeErrorKind;
@@ -22,9 +23,10 @@ const LIST_SHARE: u64 = 10;
 impl Core {
     pub(super) fn want_sweep(&mut self, scope: Scope) {
         self.sweep_wanted = match (self.sweep_wanted, scope) {
-            (Some(Scope::Full), _) | (_, Scope::Full) => Some(Scope::Full),
+            (Some(Scope::Full), _) | (_, Scope::Full | Scope::Local) => Some(Scope::Full),
             _ => Some(Scope::Remote),
         };
+        self.swept_locally = false;
     }
 
     pub(super) fn found(&mut self, found: Found) {
@@ -51,10 +53,59 @@ impl Core {
         }
     }
 
+    /// What is known to have been in step tells what was done here, while nobody can tell what was done elsewhere.
+    pub(super) fn begin_local_sweep(&mut self) {
+        let wanted = self.sweep_wanted == Some(Scope::Full) || self.next_scan_ms <= self.now();
+        if self.hydrated && wanted && !std::mem::replace(&mut self.swept_locally, true) {
+            self.sweeping = Some(Scope::Local);
+            self.sweeps_begun += 1;
+            self.deletes_done_before = self.deletes_done;
+            self.effects.push(Effect::Sweep(Scope::Local));
+        }
+    }
+
+    fn swept_locally(&mut self, swept: &Swept) {
+        self.sweeping = None;
+        self.context.sweep_ends();
+        let overwrites = std::mem::take(&mut self.overwrites);
+        if let Some(failure) = &swept.failure {
+            for task in overwrites {
+                self.leave_to_sweep(&task.operation.path);
+            }
+            self.root_in_doubt |= matches!(failure, Failure::Local(error) if error.kind != TreeErrorKind::Killed);
+            return self.trouble(failure);
+        }
+        for path in self.deletes.not_found_by(self.sweeps_begun, Scope::Local) {
+            self.mark(path, Dirty::at(self.now()).with_head());
+        }
+        self.judge_overwrites(overwrites, swept.ancestors);
+        self.judge_root(swept.ancestors, swept.ancestors_present, Scope::Local);
+    }
+
+    /// That none of many files is there asks a person, whatever the other side holds.
+    fn judge_root(&mut self, known: u64, present: u64, scope: Scope) {
+        let min = self.context.config.deletes.min;
+        // Our own deletes were done while it counted: that nothing is left may be their doing.
+        let disturbed = self.deletes_running > 0 || self.deletes_done != self.deletes_done_before;
+        // What stands under another path is not gone.
+        let ancestors = known.saturating_sub(self.deletes.moved());
+        if let GuardVerdict::Halt(reason) = root_emptied(ancestors, present, min)
+            && !self.deletes_approved
+        {
+            if disturbed {
+                return self.want_sweep(scope);
+            }
+            let message = format!("none of the {known} files that were in step is there");
+            self.halt(reason, message, known);
+        }
+    }
+
     pub(super) fn swept(&mut self, scope: Scope, swept: Swept, milliseconds: u64) {
+        if scope == Scope::Local {
+            return self.swept_locally(&swept);
+        }
         let now = self.now();
-        let limits = &self.context.config.limits;
-        let interval = limits.interval_ms.max(swept.listing_ms.saturating_mul(LIST_SHARE - 1));
+        let interval = self.remote_interval_ms().max(swept.listing_ms.saturating_mul(LIST_SHARE - 1));
         self.sweeping = None;
         self.context.sweep_ends();
         let complete = swept.failure.is_none();
@@ -100,8 +151,7 @@ impl Core {
         }
         self.store_answers();
         self.next_remote_ms = now + interval;
-        let min = self.context.config.deletes.min;
-        let remote_min = min.min(REMOTE_EMPTIED_MIN);
+        let remote_min = self.context.config.deletes.min.min(REMOTE_EMPTIED_MIN);
         // Our own deletes were done while it counted: that nothing is left may be their doing.
         let disturbed = self.deletes_running > 0 || self.deletes_done != self.deletes_done_before;
         match remote_emptied(swept.ancestors, swept.listed, remote_min) {
@@ -131,18 +181,15 @@ impl Core {
             if self.deletes.len() == 0 {
                 self.deletes_approved = false;
             }
-            // What stands under another path is not gone.
-            let ancestors = swept.ancestors.saturating_sub(self.deletes.moved());
-            if let GuardVerdict::Halt(reason) = root_emptied(ancestors, swept.ancestors_present, min)
-                && !self.deletes_approved
-            {
-                if disturbed {
-                    return self.want_sweep(scope);
-                }
-                let message = format!("none of the {} files that were in step is there", swept.ancestors);
-                self.halt(reason, message, swept.ancestors);
-            }
+            self.judge_root(swept.ancestors, swept.ancestors_present, scope);
         }
+    }
+
+    /// How often the whole of the remote side is compared. Where the feed tells the news, hardly ever; but what ends a halt
+    /// is seen by nothing else.
+    pub(super) fn remote_interval_ms(&self) -> u64 {
+        let limits = &self.context.config.limits;
+        if self.shares() && self.halts.is_empty() { limits.scan_interval_ms } else { limits.interval_ms }
     }
 
     /// Jittered, so that many agents don't scan at once. What can't be read can't be watched either.

@@ -17,8 +17,15 @@ pub trait LocalTree: Send + Sync {
     /// What the opened tree (the one all other calls work in) was when it was opened.
     fn opened_root(&self) -> RootFacts;
 
-    /// The names in a folder, unordered, `.` and `..` left out. Fails as a whole: half a folder is a failed look.
-    fn read_folder(&self, folder: &str) -> Result<Vec<FolderEntry>, TreeError>;
+    /// Shows each name in a folder once, unordered, `.` and `..` left out. After an error what was shown is a part, and half
+    /// a folder is a failed look.
+    fn visit_folder(&self, folder: &str, visit: &mut dyn FnMut(FolderEntry)) -> Result<(), TreeError>;
+    /// All of them at once: for folders that are known to be small.
+    fn read_folder(&self, folder: &str) -> Result<Vec<FolderEntry>, TreeError> {
+        let mut entries = Vec::new();
+        self.visit_folder(folder, &mut |entry| entries.push(entry))?;
+        Ok(entries)
+    }
     /// `lstat`. `NotFound` is proof of absence only for this name: the folders above have to be looked at as well.
     fn stat(&self, path: &str) -> Result<Stat, TreeError>;
 

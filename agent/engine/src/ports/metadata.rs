@@ -19,6 +19,8 @@ pub trait MetadataStore: Send + Sync {
 
     async fn file_by_id(&self, id: i64) -> Result<Option<FileRow>, StateError>;
     async fn file_by_key(&self, store: i64, key: &str) -> Result<Option<FileRow>, StateError>;
+    /// The rows of these keys, in the order in which they are asked for.
+    async fn files_by_key(&self, store: i64, keys: &[String]) -> Result<Vec<Option<FileRow>>, StateError>;
     /// In byte order of the key.
     async fn files(&self, query: FilesQuery) -> Result<Vec<FileRow>, StateError>;
     /// (files that are not deleted, bytes) below `prefix`.
@@ -152,6 +154,15 @@ impl FileChange {
         match self {
             Self::Put { expects, .. } | Self::Delete { expects, .. } => expects,
         }
+    }
+
+    /// The same change, of another row than was thought.
+    #[must_use]
+    pub fn expecting(mut self, expected: Expected) -> Self {
+        match &mut self {
+            Self::Put { expects, .. } | Self::Delete { expects, .. } => *expects = expected,
+        }
+        self
     }
 
     /// The row says so already: to be recorded there is nothing, whatever is expected.

@@ -76,6 +76,15 @@ pub enum Event {
         files: u64,
     },
     WatchOverflow,
+    /// The feed can't go on from where this replica was: everything is compared anew.
+    FeedLost,
+    /// The bucket was listed for all who share its metadata.
+    BucketListed {
+        milliseconds: u64,
+        objects: u64,
+        /// News to the feed.
+        recorded: u64,
+    },
     Hydrated {
         milliseconds: u64,
     },

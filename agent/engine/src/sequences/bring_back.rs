@@ -69,7 +69,7 @@ pub(super) fn in_words(failure: Failure) -> String {
     match failure {
         Failure::Store(error) => describe(&error),
         Failure::Local(error) => describe(&error),
-        Failure::State(error) => describe(&error),
+        Failure::State(error) | Failure::Metadata(error) => describe(&error),
         Failure::Killed => "the agent is stopping".to_owned(),
     }
 }

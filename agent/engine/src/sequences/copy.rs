@@ -52,7 +52,7 @@ pub async fn copy_in_bucket(
         return Ok(None);
     }
     let entry = begin(context, task, local, expect, *digests, false, context.ports.ids.nonce()).await?;
-    let permit = context.shared.small.acquire().await;
+    let permit = context.request().await;
     let store = &context.ports.store;
     let copied = store.copy(&prefix.key(&source), Some(&etag), &prefix.key(task.path()), &Condition::Absent).await;
     drop(permit);

@@ -490,7 +490,7 @@ async fn fetch(context: &Context, task: &Task, remote: &Generation) -> Result<Fe
 }
 
 async fn fetch_small(context: &Context, task: &Task, remote: &Generation) -> Result<Fetched, Outcome> {
-    let permit = context.shared.small.acquire().await;
+    let permit = context.request().await;
     let key = context.config.prefix.key(task.path());
     let request = GetRequest { key: key.clone(), etag: Some(remote.etag.clone()), version_id: None, range: None };
     let mut body = context.ports.store.get(request).await?;
@@ -499,7 +499,7 @@ async fn fetch_small(context: &Context, task: &Task, remote: &Generation) -> Res
     while let Some(chunk) = body.chunk().await? {
         bytes.extend_from_slice(&chunk);
     }
-    drop(permit);
+    permit.answered();
     let bytes = bytes.freeze();
     if bytes.len() as u64 != head.generation.size || head.generation.size != remote.size {
         return Err(corrupt(&key, "its length is not the announced one").into());

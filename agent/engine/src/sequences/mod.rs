@@ -240,22 +240,44 @@ async fn forget_both(context: &Context, path: &RelPath) -> Result<Outcome, Outco
 }
 
 async fn forget(context: &Context, path: &RelPath) -> Result<Outcome, Outcome> {
-    let key = context.config.prefix.key(path);
-    let gone = FileChange::Delete { key, expects: Expected::Any, moved_to: None };
+    let gone = gone(context, path, None);
     context.record(vec![StateChange::DropAncestor(path.clone())], vec![gone]).await?;
     Ok(Outcome::Done { events: Vec::new(), look_at: Vec::new() })
 }
 
-/// The one place where an ancestor is written: both sides hold the content durably by now.
+/// The key holds nothing any more, of what it held.
+fn gone(context: &Context, path: &RelPath, held: Option<&Generation>) -> FileChange {
+    let expects = expected(context, held.cloned());
+    FileChange::Delete { key: context.config.prefix.key(path), expects, moved_to: None }
+}
+
+/// What the row of a key is to say before. Where nobody else writes rows, whatever it says is ours.
+fn expected(context: &Context, held: Option<Generation>) -> Expected {
+    if context.config.shared { Expected::Object(held) } else { Expected::Any }
+}
+
+/// The ancestor of what the bucket holds already: the row is to say so, too.
 async fn write_ancestor(
     context: &Context,
     path: &RelPath,
     ancestor: Ancestor,
+    further: Vec<StateChange>,
+) -> Result<(), StateError> {
+    let expects = expected(context, Some(ancestor.generation.clone()));
+    write_ancestor_over(context, path, ancestor, expects, further).await
+}
+
+/// The one place where an ancestor is written: both sides hold the content durably by now.
+async fn write_ancestor_over(
+    context: &Context,
+    path: &RelPath,
+    ancestor: Ancestor,
+    expects: Expected,
     mut further: Vec<StateChange>,
 ) -> Result<(), StateError> {
     let file = FileChange::Put {
         key: context.config.prefix.key(path),
-        expects: Expected::Any,
+        expects,
         generation: ancestor.generation.clone(),
         content: ancestor.content,
         modified_ns: Some(ancestor.fingerprint.mtime_ns),

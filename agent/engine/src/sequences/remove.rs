@@ -13,7 +13,6 @@ use crate::durable::{Target, durable};
 use crate::look::{Failure, head_entry, stat_entry};
 use crate::planted::{self, Planted};
 use crate::ports::local::Kind;
-use crate::ports::metadata::{Expected, FileChange};
 use crate::ports::observer::Event;
 use crate::ports::state::{Displaced, JournalEntry, JournalKind, StateChange};
 use crate::ports::store::{Condition, ListRequest};
@@ -40,9 +39,9 @@ pub async fn delete_object(context: &Context, task: &Task, remote: Generation) -
     context.record(vec![StateChange::Begin(entry.clone())], Vec::new()).await?;
     crash::reached(CrashPoint::DeleteJournalled);
     let key = context.config.prefix.key(&path);
-    let permit = context.shared.small.acquire().await;
+    let permit = context.request().await;
     let deletion = context.ports.store.delete(&key, &Condition::Etag(remote.etag.clone())).await;
-    drop(permit);
+    permit.answered();
     crash::reached(CrashPoint::ObjectDeleted);
     match deletion {
         Ok(()) => {
@@ -84,8 +83,7 @@ async fn edit_that_was_deleted(context: &Context, path: &RelPath, meant: &Genera
 async fn deleted(context: &Context, entry: &JournalEntry) -> Result<Outcome, Outcome> {
     let JournalKind::DeleteObject { remote } = &entry.kind else { return Err(Outcome::Again) };
     let path = entry.path.clone();
-    let expects = Expected::Object(Some(remote.clone()));
-    let gone = FileChange::Delete { key: context.config.prefix.key(&path), expects, moved_to: None };
+    let gone = super::gone(context, &path, Some(remote));
     context
         .record(vec![StateChange::DropAncestor(path.clone()), StateChange::End(entry.id)], vec![gone])
         .await
@@ -175,8 +173,8 @@ pub async fn trash_local(context: &Context, task: &Task, local: Fingerprint) -> 
     crash::reached(CrashPoint::Trashed);
     context.displaced(entry);
     durable(context, vec![Target::Folder(parent(&path)), Target::Folder(folder)]).await??;
-    let gone =
-        FileChange::Delete { key: context.config.prefix.key(&path), expects: Expected::Any, moved_to: None };
+    let held = task.ancestor.as_ref().map(|ancestor| &ancestor.generation);
+    let gone = super::gone(context, &path, held);
     // The journal entry stays until the trashed content is known to be at rest.
     context.record(vec![StateChange::DropAncestor(path.clone())], vec![gone]).await?;
     crash::reached(CrashPoint::TrashRecorded);

@@ -224,11 +224,17 @@ async fn identify(context: &Context, facts: RootFacts, volume: String, remote: &
     if !changes.is_empty() {
         state.apply(changes).await?;
     }
-    let store = context.ports.metadata.store(&context.config.endpoint, &context.config.bucket).await?;
+    // Shared metadata may be away: whoever follows the feed asks again.
+    let store = match context.config.shared {
+        true => None,
+        false => Some(context.ports.metadata.store(&context.config.endpoint, &context.config.bucket).await?),
+    };
     let mut identity = lock(&context.shared.identity);
     identity.replica = replica;
     identity.volume = volume;
-    identity.store = store.id;
-    identity.cursor = identity.cursor.max(store.head_seq);
+    if let Some(store) = store {
+        identity.store = Some(store.id);
+        identity.cursor = identity.cursor.max(store.head_seq);
+    }
     Ok(())
 }

@@ -17,7 +17,7 @@ use super::copy::copy_in_bucket;
 use super::place::parent;
 use super::read::{Large, Reading, Small, end, hash_large, read_full, read_small};
 use super::recover::abort_stale;
-use super::{Outcome, Task, tmp_path, write_ancestor};
+use super::{Outcome, Task, expected, tmp_path, write_ancestor_over};
 use crate::context::Context;
 use crate::crash::{self, CrashPoint};
 use crate::digest::{Digester, Wanted, of_bytes};
@@ -73,9 +73,9 @@ async fn upload_small(
     };
     // Only while it is sent: the next request goes out while this one is written down.
     crash::reached(CrashPoint::UploadJournalled);
-    let permit = context.shared.small.acquire().await;
+    let permit = context.request().await;
     let written = context.ports.store.put(request).await.map(|written| written.generation);
-    drop(permit);
+    permit.answered();
     crash::reached(CrashPoint::UploadSent);
     conclude(context, entry, written, None).await
 }
@@ -509,7 +509,7 @@ pub(super) async fn acknowledged(
 }
 
 async fn write_down(context: &Context, entry: &JournalEntry, generation: Generation) -> Result<(), Failure> {
-    let JournalKind::Upload { digests, local, open, .. } = &entry.kind else { return Ok(()) };
+    let JournalKind::Upload { expect, digests, local, open } = &entry.kind else { return Ok(()) };
     // A reply to a completed upload tells no size.
     let generation = Generation { size: digests.size, ..generation };
     // Not sooner, so that one sync serves many: a file that a power loss takes away must not look deleted.
@@ -523,7 +523,11 @@ async fn write_down(context: &Context, entry: &JournalEntry, generation: Generat
         let rows = context.ports.state.uploads().await?.into_iter().filter(|row| row.operation == entry.id);
         over.extend(rows.map(|row| StateChange::DropUpload(row.upload)));
     }
-    write_ancestor(context, &entry.path, ancestor, over).await?;
+    let replaced = match expect {
+        ExpectRemoteRow::Absent => None,
+        ExpectRemoteRow::Object(replaced) => Some(replaced.clone()),
+    };
+    write_ancestor_over(context, &entry.path, ancestor, expected(context, replaced), over).await?;
     Ok(())
 }
 

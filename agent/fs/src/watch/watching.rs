@@ -267,9 +267,17 @@ impl<S: Fn(WatchEvent)> Watching<S> {
                 continue;
             }
             // A folder that can't be read is the scan's to report.
-            for entry in self.tree.read_folder(&folder).unwrap_or_default() {
-                let Ok(name) = entry.name else { continue };
-                if entry.is_folder == Some(false) || (folder.is_empty() && name == OWN_FOLDER) {
+            let mut names = Vec::new();
+            let read = self.tree.visit_folder(&folder, &mut |entry| {
+                if entry.is_folder != Some(false) {
+                    names.extend(entry.name);
+                }
+            });
+            if read.is_err() {
+                continue;
+            }
+            for name in names {
+                if folder.is_empty() && name == OWN_FOLDER {
                     continue;
                 }
                 let below = if folder.is_empty() { name } else { format!("{folder}/{name}") };

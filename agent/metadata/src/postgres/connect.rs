@@ -15,8 +15,10 @@ use std::time::{Duration, Instant};
 use gosync_engine::ports::state::{StateError, StateErrorKind};
 use sqlx::postgres::{PgConnectOptions, PgConnection, PgSslMode};
 use sqlx::{ConnectOptions as _, Executor as _};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::{OnceCell, OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
+
+use super::migrate::migrate;
 
 const CONNECT: Duration = Duration::from_secs(5);
 /// The longest that anything takes; a server or network that hangs is an error after that.
@@ -148,6 +150,7 @@ impl PostgresOptions {
     }
 }
 
+#[derive(Clone)]
 pub(super) struct Connections {
     pub(super) options: PgConnectOptions,
     /// For messages: `user@host:port/database`.
@@ -156,6 +159,7 @@ pub(super) struct Connections {
     // Not the library's pool: that waits for its whole timeout where a connection is refused and then hides the reason,
     // and one that hangs is never given up.
     idle: Arc<Idle>,
+    ready: Arc<OnceCell<()>>,
 }
 
 /// Connections that wait for their next transaction, and since when. A task closes them while there are any.
@@ -203,11 +207,36 @@ impl Connections {
             options.get_database().unwrap_or_default()
         );
         let slots = Arc::new(Semaphore::new(max.max(1) as usize));
-        Self { options, place, slots, idle: Arc::default() }
+        Self { options, place, slots, idle: Arc::default(), ready: Arc::default() }
+    }
+
+    /// Does `work` on tables that are up to date.
+    pub(super) async fn run<T>(
+        &self,
+        doing: &str,
+        work: impl Future<Output = Result<T, sqlx::Error>>,
+    ) -> Result<T, StateError> {
+        self.ready().await?;
+        self.attempt(doing, work).await
+    }
+
+    /// Brings the tables up to date, once.
+    pub(super) async fn ready(&self) -> Result<(), StateError> {
+        self.ready.get_or_try_init(|| self.migrated()).await.map(|()| ())
+    }
+
+    /// On a thread of its own: the future of the migrations can't be shown to move between threads.
+    async fn migrated(&self) -> Result<(), StateError> {
+        let (connections, runtime) = (self.clone(), tokio::runtime::Handle::current());
+        let migration = tokio::task::spawn_blocking(move || runtime.block_on(migrate(&connections)));
+        migration.await.unwrap_or_else(|error| {
+            let what = "bringing the schema up to date".to_owned();
+            Err(StateError { kind: StateErrorKind::Killed, what, source: Some(error.into()) })
+        })
     }
 
     /// Does `work`, which may take so long and no longer.
-    pub(super) async fn run<T>(
+    pub(super) async fn attempt<T>(
         &self,
         doing: &str,
         work: impl Future<Output = Result<T, sqlx::Error>>,

@@ -20,7 +20,7 @@ const BEGIN: &str = "\
     SET LOCAL client_min_messages = warning; DEALLOCATE ALL; SELECT pg_advisory_xact_lock(113723842426467)";
 
 pub(super) async fn migrate(connections: &Connections) -> Result<(), StateError> {
-    if connections.run("reading the schema", is_current(connections)).await? {
+    if connections.attempt("reading the schema", is_current(connections)).await? {
         return Ok(());
     }
     let mut connection =

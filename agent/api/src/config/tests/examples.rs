@@ -21,7 +21,7 @@ agent: {otlp: {endpoint: 'http://127.0.0.1:4318'}}
     let places: Vec<String> = found.iter().map(|m| m.split(": ").take(2).collect::<Vec<_>>().join(" ")).collect();
     assert_eq!(
         places,
-        ["gosync.yaml:11:26 agent.otlp.endpoint", "gosync.yaml:3:18 metadata.type", "gosync.yaml:4:18 cache.enabled",],
+        ["gosync.yaml:11:26 agent.otlp.endpoint", "gosync.yaml:4:18 cache.enabled",],
         "{found:#?}"
     );
     assert!(found.iter().all(|message| message.contains("not yet")), "{found:#?}");

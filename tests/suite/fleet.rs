@@ -1,0 +1,269 @@
+//! Agents that share their metadata in Postgres are as one: what one does is with the others without a listing, and the
+//! bucket is listed by one of them.
+
+use std::fs;
+use std::time::Duration;
+
+use gosync_tests::fleet::{Fleet, Member};
+use gosync_tests::pair::{MIRROR, PREFIX, Tree, contents, tree};
+use gosync_tests::postgres::Postgres;
+use gosync_tests::proxy::Kind;
+use gosync_tests::wait;
+use rustix::process::Signal;
+use serde_json::json;
+
+/// So long that nothing in a test is ever found by a listing.
+fn never_lists(config: &mut serde_json::Value) {
+    config["sync"]["interval"] = json!("1h");
+}
+
+async fn two(fleet: &Fleet) -> (Member, Member) {
+    let (left, right) = (fleet.join_with("left", never_lists).await, fleet.join_with("right", never_lists).await);
+    left.hydrated().await;
+    right.hydrated().await;
+    (left, right)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_one_agent_writes_edits_renames_and_deletes_is_with_the_others_without_a_listing() {
+    let fleet = Fleet::new().await;
+    let (left, right) = two(&fleet).await;
+    let listed = fleet.listings();
+
+    left.write("a", "one");
+    left.write("folder/b", "two");
+    fleet.all_hold(&[&left, &right], &tree([("a", "one"), ("folder/b", "two")])).await;
+    right.write("a", "edited there");
+    fleet.all_hold(&[&left, &right], &tree([("a", "edited there"), ("folder/b", "two")])).await;
+    fs::rename(left.root.join("folder"), left.root.join("moved")).unwrap();
+    fleet.all_hold(&[&left, &right], &tree([("a", "edited there"), ("moved/b", "two")])).await;
+    right.delete("a");
+    fleet.all_hold(&[&left, &right], &tree([("moved/b", "two")])).await;
+
+    assert_eq!(fleet.listings(), listed);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_agent_lists_for_all_and_what_a_stranger_does_is_with_all() {
+    let fleet = Fleet::new().await;
+    let mut members = Vec::new();
+    for name in ["one", "two", "three", "four"] {
+        members.push(fleet.join(name).await);
+    }
+    let all: Vec<&Member> = members.iter().collect();
+    fleet.bucket.put("docs/new", "from outside").await;
+    fleet.all_hold(&all, &tree([("new", "from outside")])).await;
+    fleet.bucket.put("docs/new", "edited outside").await;
+    fleet.all_hold(&all, &tree([("new", "edited outside")])).await;
+    fleet.bucket.delete("docs/new").await;
+    fleet.all_hold(&all, &Tree::new()).await;
+
+    let lists = || all.iter().filter(|member| member.state()["feed"]["lists"] == true).count();
+    assert_eq!(lists(), 1);
+    // One listing a second, whoever makes it.
+    let before = fleet.listings();
+    let started = std::time::Instant::now();
+    wait::until("five listings", async || {
+        let seen = fleet.listings() - before;
+        wait::hold(seen >= 5, seen)
+    })
+    .await;
+    let seconds = started.elapsed().as_secs() as usize;
+    assert!(fleet.listings() - before <= seconds + 2, "{} in {seconds} s", fleet.listings() - before);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn another_agent_lists_when_the_one_that_did_is_gone() {
+    let fleet = Fleet::new().await;
+    let mut first = fleet.join("first").await;
+    first.hydrated().await;
+    let second = fleet.join("second").await;
+    second.hydrated().await;
+    first.agent.until(MIRROR, "it lists", |mirror| mirror["feed"]["lists"] == true).await;
+
+    first.agent.kill();
+    fleet.bucket.put("docs/new", "from outside").await;
+    fleet.all_hold(&[&second], &tree([("new", "from outside")])).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn edits_on_both_sides_meet_as_a_conflict_and_nothing_is_lost() {
+    let fleet = Fleet::new().await;
+    let (left, right) = two(&fleet).await;
+    left.write("a", "one");
+    fleet.all_hold(&[&left, &right], &tree([("a", "one")])).await;
+    for member in [&left, &right] {
+        member.agent.signal(Signal::STOP);
+    }
+    left.write("a", "of the left one");
+    right.write("a", "of the right one");
+    for member in [&left, &right] {
+        member.agent.signal(Signal::CONT);
+    }
+    wait::until("both contents are everywhere", async || {
+        for tree in [contents(&left.root), contents(&right.root), fleet.remote().await] {
+            let mut held: Vec<_> = tree.values().cloned().collect();
+            held.sort();
+            wait::hold(held == ["of the left one", "of the right one"], format!("{tree:?}"))?;
+        }
+        Ok::<(), String>(())
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_new_agent_hydrates_from_the_rows_and_a_restarted_one_asks_the_bucket_for_nothing() {
+    let fleet = Fleet::new().await;
+    let left = fleet.join_with("left", never_lists).await;
+    let expected: Tree = (0..300).map(|n| (format!("d{}/f{n}", n % 7), format!("content {n}").into())).collect();
+    for (path, content) in &expected {
+        left.write(path, content);
+    }
+    left.flushed().await;
+    let listed = fleet.listings();
+    let mut right = fleet.join_with("right", never_lists).await;
+    right.hydrated().await;
+    fleet.all_hold(&[&left, &right], &expected).await;
+    assert_eq!(fleet.listings(), listed);
+
+    right.agent.stop().await;
+    fleet.proxy.forget();
+    right.agent.restart().await;
+    right.agent.in_step(MIRROR).await;
+    let of_objects = |kind| matches!(kind, Kind::List | Kind::Head | Kind::Get | Kind::Put | Kind::Delete | Kind::Copy);
+    let asked: Vec<_> = fleet.proxy.seen().into_iter().filter(|seen| of_objects(seen.kind)).map(|seen| seen.to_string()).collect();
+    assert_eq!(asked, Vec::<String>::new());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_wait_for_a_receipts_cursor_ends_when_all_of_it_is_here() {
+    let fleet = Fleet::new().await;
+    let (left, right) = two(&fleet).await;
+    for number in 0..50 {
+        left.write(&format!("f{number}"), format!("content {number}"));
+    }
+    let cursor = left.flushed().await;
+    let waited = right.agent.ask(&["sync", "wait", MIRROR, "--for", &cursor, "--timeout", "60s"]);
+    assert_eq!(waited["mirrors"][0]["reached"], true);
+    assert_eq!(contents(&right.root), contents(&left.root));
+    assert_eq!(contents(&right.root).len(), 50);
+
+    let far = right.agent.run(&["sync", "wait", "--for", "999999999", "--timeout", "1s"]);
+    assert_eq!(far.status.code(), Some(1));
+    let nonsense = right.agent.run(&["sync", "wait", "--for", "yesterday"]);
+    assert!(!nonsense.status.success());
+    assert!(String::from_utf8_lossy(&nonsense.stderr).contains("is no cursor"), "{nonsense:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_postgres_edits_still_go_up_and_are_told_when_it_is_back() {
+    let mut postgres = Postgres::start(&[]).await;
+    let fleet = Fleet::with(postgres.database().await, |_| {}).await;
+    let (left, mut right) = two(&fleet).await;
+    left.write("a", "one");
+    fleet.all_hold(&[&left, &right], &tree([("a", "one")])).await;
+
+    postgres.stop().await;
+    left.agent.in_error(MIRROR, "metadata").await;
+    left.write("b", "two");
+    wait::until("b is in the bucket", async || fleet.bucket.head("docs/b").await.ok_or("absent")).await;
+    // One that starts meanwhile knows what it has, and waits for news.
+    right.agent.stop().await;
+    right.agent.restart().await;
+    right.write("c", "three");
+    wait::until("c is in the bucket", async || fleet.bucket.head("docs/c").await.ok_or(right.state())).await;
+
+    postgres.restart().await;
+    fleet.all_hold(&[&left, &right], &tree([("a", "one"), ("b", "two"), ("c", "three")])).await;
+    for member in [&left, &right] {
+        member.agent.until(MIRROR, "no error", |mirror| mirror["errors"] == json!([])).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_restored_backup_loses_nothing_and_skips_nothing() {
+    let postgres = Postgres::start(&[]).await;
+    let fleet = Fleet::with(postgres.database().await, |_| {}).await;
+    let (left, right) = (fleet.join("left").await, fleet.join("right").await);
+    left.write("old", "before the backup");
+    left.write("edited", "before the backup");
+    fleet.all_hold(&[&left, &right], &tree([("old", "before the backup"), ("edited", "before the backup")])).await;
+    postgres.back_up(&fleet.database).await;
+    left.write("new", "after it");
+    right.write("edited", "after it");
+    left.delete("old");
+    let after = tree([("new", "after it"), ("edited", "after it")]);
+    fleet.all_hold(&[&left, &right], &after).await;
+
+    postgres.restore(&fleet.database).await;
+    left.write("newer", "after the restore");
+    let mut expected = after;
+    expected.insert("newer".to_owned(), "after the restore".into());
+    fleet.all_hold(&[&left, &right], &expected).await;
+    let third = fleet.join("third").await;
+    fleet.all_hold(&[&left, &right, &third], &expected).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn mirrors_of_overlapping_prefixes_see_each_other() {
+    let fleet = Fleet::new().await;
+    let whole = fleet
+        .join_with("whole", |config| {
+            never_lists(config);
+            config["syncs"][0]["s3_path"] = json!("/");
+        })
+        .await;
+    let docs = fleet.join_with("docs", never_lists).await;
+    whole.hydrated().await;
+    docs.hydrated().await;
+    docs.write("a", "from the part");
+    wait::until("the whole has it", async || {
+        fs::read(whole.root.join("docs/a")).map_err(|error| error.to_string())
+    })
+    .await;
+    whole.write("docs/b", "from the whole");
+    wait::until("the part has it", async || fs::read(docs.root.join("b")).map_err(|error| error.to_string())).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_agent_that_stood_still_past_its_leases_overwrites_nothing() {
+    let fleet = Fleet::new().await;
+    let (left, right) = (fleet.join("left").await, fleet.join("right").await);
+    left.hydrated().await;
+    right.hydrated().await;
+    left.write("a", "one");
+    fleet.all_hold(&[&left, &right], &tree([("a", "one")])).await;
+
+    left.agent.signal(Signal::STOP);
+    right.write("a", "edited meanwhile");
+    right.write("b", "new meanwhile");
+    // The other one lists once the lease of the one that stands still has run out.
+    right.agent.until(MIRROR, "it lists", |mirror| mirror["feed"]["lists"] == true).await;
+    fleet.bucket.put(&format!("{PREFIX}c"), "from outside").await;
+    let expected = tree([("a", "edited meanwhile"), ("b", "new meanwhile"), ("c", "from outside")]);
+    fleet.all_hold(&[&right], &expected).await;
+    left.agent.signal(Signal::CONT);
+    fleet.all_hold(&[&left, &right], &expected).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn many_deletes_of_one_agent_halt_it_and_the_others_keep_their_files() {
+    let fleet = Fleet::new().await;
+    let (left, right) = two(&fleet).await;
+    let expected: Tree = (0..60).map(|n| (format!("f{n}"), format!("content {n}").into())).collect();
+    for (path, content) in &expected {
+        left.write(path, content);
+    }
+    fleet.all_hold(&[&left, &right], &expected).await;
+    for path in expected.keys().take(50) {
+        left.delete(path);
+    }
+    let halt = left.agent.halted(MIRROR, &["too-many-deletes"]).await;
+    assert_eq!(contents(&right.root), expected);
+    left.agent.ask(&["sync", "approve", &halt]);
+    // Once a person has answered, nobody else asks again.
+    let rest: Tree = contents(&left.root);
+    assert_eq!(rest.len(), 10);
+    fleet.all_hold(&[&left, &right], &rest).await;
+    tokio::time::timeout(Duration::from_secs(30), right.flushed()).await.unwrap();
+}
