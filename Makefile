@@ -6,7 +6,7 @@ CARGO ?= cargo
 RUN := $(CARGO) --locked
 
 .DEFAULT_GOAL := help
-.PHONY: help test tools check fmt bench clean
+.PHONY: help test tools check fmt docs bench clean
 
 help: ## this list
 	@sed -n 's/^\([a-z]*\):.*## /make \1\t/p' $(MAKEFILE_LIST) | expand -t 14
@@ -37,6 +37,10 @@ check: ## formatting, lints, each crate alone, dependencies
 
 fmt: ## format all code
 	$(CARGO) fmt --all
+
+docs: ## write docs/configuration.md anew, from the tables that the config is read by
+	$(RUN) run --quiet -p gosync-api --example configuration > docs/configuration.md.new
+	mv docs/configuration.md.new docs/configuration.md
 
 bench: tools ## measure against rclone on the same server; results in bench/results
 	$(RUN) build --release -p gosync

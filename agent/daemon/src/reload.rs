@@ -115,12 +115,17 @@ pub fn waits_for_restart(running: &AgentConfig, new: &AgentConfig) -> Vec<String
         ("agent.socket_path", running.agent.socket_path != new.agent.socket_path),
         ("agent.device_name", running.agent.device_name != new.agent.device_name),
         ("agent.metrics.listen", running.agent.metrics != new.agent.metrics),
+        ("agent.otlp", running.agent.otlp != new.agent.otlp),
     ];
     changed.into_iter().filter(|(_, changed)| *changed).map(|(key, _)| key.to_owned()).collect()
 }
 
 /// What is in force from now on: `new`, but for what waits for a restart.
-pub fn in_force(running: &AgentConfig, new: AgentConfig) -> AgentConfig {
+pub fn in_force(running: &AgentConfig, mut new: AgentConfig) -> AgentConfig {
+    let inherits = |mirror: &&mut config::MirrorConfig| mirror.metadata == new.metadata;
+    for mirror in new.syncs.iter_mut().filter(inherits) {
+        mirror.metadata = running.metadata.clone();
+    }
     AgentConfig {
         data_dir: running.data_dir.clone(),
         metadata: running.metadata.clone(),
@@ -149,6 +154,8 @@ mod tests {
 
     const BASE: &str = "data_dir: /d\nmetadata: {type: sqlite}\ns3: {bucket: bbb}\n";
 
+    const MIRROR: &str = "syncs: [{name: m, local_path: /m, s3_path: /m}]\n";
+
     #[test]
     fn what_can_change_live_waits_for_nothing() {
         let new = format!("{BASE}log: {{level: debug}}\nsync: {{interval: 5s}}\n");
@@ -166,6 +173,60 @@ mod tests {
         assert_eq!(force.agent.device_name, "");
         assert_eq!(force.log, config::Log { level: config::LogLevel::Warn, ..running.log });
         assert_eq!(force.sync.interval, Duration::from_secs(5));
+    }
+
+    /// Another value than the default, of the kind that the reference tells.
+    fn another(key: &config::KeyDoc) -> String {
+        let words = key.kind.strip_prefix("one of ").map(|words| words.split(", ").last().unwrap());
+        match (key.kind.as_str(), words) {
+            (_, Some(word)) if config::Shown::Text(word.to_owned()) != key.default => word.to_owned(),
+            (_, Some(_)) => key.kind["one of ".len()..].split(", ").next().unwrap().to_owned(),
+            ("true or false", _) => (key.default == config::Shown::Bool(false)).to_string(),
+            ("duration" | "off or a duration", _) => "17m".to_owned(),
+            ("size", _) => "17MiB".to_owned(),
+            ("number" | "percent", _) => "17".to_owned(),
+            ("path", _) => "/elsewhere".to_owned(),
+            ("address:port, or \"\" for off", _) => "127.0.0.1:17".to_owned(),
+            _ if key.path.ends_with("endpoint") => "http://elsewhere:17".to_owned(),
+            _ => "elsewhere".to_owned(),
+        }
+    }
+
+    #[test]
+    fn the_reference_says_of_each_key_whether_a_change_waits_for_a_restart() {
+        let read = |environment: &[(&str, &str)]| {
+            let sources = config::Sources {
+                files: vec![config::SourceFile { name: "c".into(), text: format!("{BASE}{MIRROR}") }],
+                environment: environment.iter().map(|(name, value)| ((*name).into(), (*value).into())).collect(),
+                home: None,
+                current_dir: "/".into(),
+                data_dir: None,
+                disk: &config::RealDisk,
+            };
+            let config = config::read(&sources).unwrap().config;
+            let unplaced = |mirror| config::MirrorConfig { place: None, ..mirror };
+            let syncs = config.syncs.into_iter().map(unplaced).collect();
+            AgentConfig { places: Default::default(), syncs, ..config }
+        };
+        for key in config::reference() {
+            let Some(variable) = &key.environment else { continue };
+            // What the key is nothing without.
+            let beside: &[(&str, &str)] = match key.path.as_str() {
+                "s3.access_key" | "s3.secret_key" | "s3.session_token" => {
+                    &[("GOSYNC_S3_ACCESS_KEY", "me"), ("GOSYNC_S3_SECRET_KEY", "hush")]
+                }
+                "s3.kms_key_id" => &[("GOSYNC_S3_SSE", "aws:kms")],
+                _ => &[],
+            };
+            let value = another(&key);
+            let others = beside.iter().filter(|(name, _)| name != variable).copied();
+            let running = read(beside);
+            let new = read(&others.chain([(variable.as_str(), value.as_str())]).collect::<Vec<_>>());
+            assert_ne!(running, new, "{} with {value}", key.path);
+            let waits = config::waits_for_restart(&key.path);
+            assert_eq!(!waits_for_restart(&running, &new).is_empty(), waits, "{}", key.path);
+            assert_eq!(in_force(&running, new.clone()), if waits { running } else { new }, "{}", key.path);
+        }
     }
 
     #[test]

@@ -93,3 +93,13 @@ fn an_initial_config_takes_its_answers_as_they_are() {
     let plain = InitAnswers { access_key: String::new(), ..answers };
     assert!(Case::of(&init(&plain)).config().s3.access_key.is_empty());
 }
+
+#[test]
+fn the_reference_is_the_page_that_the_tables_make() {
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/configuration.md");
+    let written = std::fs::read_to_string(&file).unwrap_or_default();
+    assert!(written == page(), "{} is not what the tables make: run `make docs`", file.display());
+    for key in reference() {
+        assert!(written.contains(&format!("| `{}` | ", key.path)), "{}", key.path);
+    }
+}

@@ -1,0 +1,5 @@
+//! Prints `docs/configuration.md`; `make docs` writes it.
+
+fn main() {
+    print!("{}", gosync_api::config::page());
+}
