@@ -64,7 +64,7 @@ fn line(event: &Event) -> Option<(Tone, String)> {
         }
         Event::CopiedInBucket { path, from } => (Tone::Plain, format!("↑ {path}  copied in the bucket from {from}")),
         Event::CopiedInTree { path } => (Tone::Plain, format!("↓ {path}  copied here, nothing fetched")),
-        Event::DeletedObject { path } => (Tone::Plain, format!("✕ {path}  deleted in the bucket")),
+        Event::DeletedObject { path } => (Tone::Plain, format!("✕ {path}  deleted from the bucket")),
         Event::Trashed { path } => (Tone::Plain, format!("✕ {path}  moved to .gosync/trash")),
         Event::Conflict { path, copy } => {
             (Tone::Warning, format!("! {path}  changed on both sides; the content from here is kept as {copy}"))

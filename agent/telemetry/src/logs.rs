@@ -74,8 +74,10 @@ pub fn start(options: LogOptions) -> Result<LogLevel, TryInitError> {
     Ok(LogLevel { handle, now: Arc::new(Mutex::new(options.level)) })
 }
 
+/// What libraries warn of is told by our own crates, in words for people; theirs are for developers.
 fn targets(level: LevelFilter) -> Targets {
-    Targets::new().with_default(level.min(LevelFilter::WARN)).with_target(OURS, level)
+    let libraries = if level >= LevelFilter::DEBUG { LevelFilter::WARN } else { level.min(LevelFilter::ERROR) };
+    Targets::new().with_default(libraries).with_target(OURS, level)
 }
 
 #[cfg(test)]
@@ -95,6 +97,8 @@ mod tests {
 
     #[test]
     fn libraries_never_say_more_than_was_asked_for() {
+        assert!(!targets(LevelFilter::INFO).would_enable("aws_config", &Level::WARN));
+        assert!(targets(LevelFilter::INFO).would_enable("gosync_agent", &Level::WARN));
         let targets = targets(LevelFilter::ERROR);
         assert!(!targets.would_enable("hyper", &Level::WARN));
         assert!(!targets.would_enable("gosync_agent", &Level::WARN));

@@ -30,7 +30,8 @@ pub fn run(args: &InitArgs, global: &Global, output: &Output) -> Result<(), Fail
     write::to_file(&path, &text, args.force)?;
     let option = if named.is_some() { format!(" --config {}", path.display()) } else { String::new() };
     output.done(&serde_json::json!({ "config": path }), |_| format!("wrote {}", path.display()))?;
-    output.note(&format!("next: `gosync config validate{option}`, then `gosync agent{option}`"));
+    output
+        .note(&format!("next: `gosync config validate{option}`, `gosync doctor{option}`, then `gosync agent{option}`"));
     Ok(())
 }
 
@@ -114,7 +115,8 @@ fn check(path: &Path, text: &str) -> Result<(), Failure> {
 fn asked(args: &InitArgs) -> Result<InitAnswers, Failure> {
     let ask = Questions(Term::stderr());
     let data_dir = ask.text(&args.data_dir, "Folder for the agent's own state", "~/.gosync", nothing)?;
-    let endpoint = ask.text(&args.endpoint, "S3 endpoint (host, host:port or URL; empty: AWS)", "", nothing)?;
+    let endpoint =
+        ask.text(&args.endpoint, "S3 endpoint (URL such as http://127.0.0.1:9000; empty: AWS)", "", nothing)?;
     let region = ask.text(&args.region, "Region", "us-east-1", nothing)?;
     let bucket = ask.text(&args.bucket, "Bucket", "", needed)?;
     let access_key = ask.text(

@@ -85,8 +85,7 @@ impl Subject {
 /// Makes every check that can be made. Takes as long as the stores take to answer.
 pub async fn doctor(questions: Questions) -> Diagnosis {
     let mut checks = Checks::default();
-    let alone = !matches!(questions.agent, AgentFound::Answers { .. });
-    let config = checks.config(&questions.config, alone);
+    let config = checks.config(&questions.config, &questions.agent);
     let ours = running::agent(&mut checks, config, &questions.agent, &questions.release);
     let data_dir = config.map(|config| config.data_dir.clone()).or(ours.map(|state| state.data_dir.clone().into()));
     if let Some(data_dir) = &data_dir {
@@ -169,16 +168,21 @@ impl Checks {
         self.add(check, mirror, Verdict::Wrong, found, next);
     }
 
-    /// The config, if it holds. Without one nothing can be said unless an agent speaks; `alone`: none does.
-    fn config<'a>(&mut self, found: &'a ConfigFound, alone: bool) -> Option<&'a AgentConfig> {
+    /// The config, if it holds. Without one nothing can be said unless an agent speaks.
+    fn config<'a>(&mut self, found: &'a ConfigFound, agent: &AgentFound) -> Option<&'a AgentConfig> {
         let problem = |problem: &Problem| {
             let told = Problem { hint: String::new(), ..problem.clone() };
             (told.to_string(), problem.hint.clone())
         };
         match found {
             ConfigFound::None { why, next } => {
-                let verdict = if alone { Verdict::Wrong } else { Verdict::Warning };
-                self.add("config", None, verdict, why, next);
+                match agent {
+                    AgentFound::Answers { state, .. } if state.config_files.is_empty() => {
+                        self.ok("config", None, "none, and the agent that answers needs none: it is a playground");
+                    }
+                    AgentFound::Answers { .. } => self.warning("config", None, why, next),
+                    AgentFound::Nobody { .. } | AgentFound::Trouble { .. } => self.wrong("config", None, why, next),
+                }
                 None
             }
             ConfigFound::Mistakes(Problems(problems)) => {

@@ -90,7 +90,10 @@ pub fn mirror(checks: &mut Checks, subject: &Subject) {
     }
     paths(checks, state);
     if state.conflicts > 0 {
-        let found = format!("{} conflict copies lie unresolved", state.conflicts);
+        let found = match state.conflicts {
+            1 => "1 conflict copy lies unresolved".to_owned(),
+            more => format!("{more} conflict copies lie unresolved"),
+        };
         checks.warning(
             "conflicts",
             mirror,
@@ -125,6 +128,7 @@ fn paths(checks: &mut Checks, state: &MirrorState) {
         let named: Vec<String> =
             noted.iter().take(PATHS_MAX).map(|note| format!("{} ({})", note.path, note.reason)).collect();
         let more = if number as usize > named.len() { ", and more" } else { "" };
-        checks.warning(check, mirror, format!("{number} paths: {}{more}", named.join(", ")), next);
+        let s = if number == 1 { "" } else { "s" };
+        checks.warning(check, mirror, format!("{number} path{s}: {}{more}", named.join(", ")), next);
     }
 }

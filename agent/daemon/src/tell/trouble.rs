@@ -174,6 +174,10 @@ impl<'a> Call<'a> {
 
 /// The last of the causes; with certificates, what is wrong with them.
 fn root_cause(causes: &str) -> &str {
+    // An answer in plain text, as TLS sees it.
+    if causes.contains("InvalidContentType") {
+        return "it speaks no TLS (write http:// in s3.endpoint, or use_ssl: false)";
+    }
     let from = causes.find("certificate").and_then(|at| causes[..at].rfind(": ").map(|colon| colon + 2));
     without_number(match from {
         Some(from) => &causes[from..],
@@ -264,6 +268,14 @@ mod tests {
                 Some(certificate),
                 "http://s3.home:9000 can't be reached: invalid peer certificate: UnknownIssuer; see that it runs, or \
                  correct s3.endpoint",
+            ),
+            (
+                "s3",
+                Kind::Transport,
+                "the connection failed",
+                Some("client error (Connect): received corrupt message of type InvalidContentType"),
+                "http://s3.home:9000 can't be reached: it speaks no TLS (write http:// in s3.endpoint, or use_ssl: \
+                 false); see that it runs, or correct s3.endpoint",
             ),
             (
                 "s3",

@@ -66,7 +66,7 @@ impl Core {
         {
             let count = self.deletes.counted();
             let message = format!(
-                "{count} deletes are waiting and {} were done, of {} files",
+                "{count} deletes are waiting, {} already done, of {} files",
                 self.deletes.window.executed, self.deletes.window.ancestors
             );
             self.halt(reason, message, count);
