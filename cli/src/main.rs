@@ -9,6 +9,7 @@ mod client;
 mod config;
 mod doctor;
 mod failure;
+mod man;
 mod output;
 mod place;
 mod progress;
@@ -45,6 +46,7 @@ fn main() -> ExitCode {
         Command::Probe { probe } => client(&cli.global, async |client| ask(*probe, client, &output).await),
         Command::Sim(args) => sim::run(args, &output),
         Command::Completions { shell } => completions(*shell, &output),
+        Command::Man(args) => man::run(args, &output),
         Command::Doctor(args) => doctor::run(args, &cli.global, &output),
         Command::Cache(_) => Err(Failure::not_yet("cache", "there is no cache to look at either")),
         Command::LogLevel { level } => client(&cli.global, async |client| log_level(*level, client, &output).await),

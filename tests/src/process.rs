@@ -118,6 +118,16 @@ pub fn needs_root(what: &str) -> bool {
     root
 }
 
+/// False when a test has to leave itself out. `what`: for the list of tests that do.
+pub fn needs_tool(tool: &str, what: &str) -> bool {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let there = std::env::split_paths(&path).any(|folder| folder.join(tool).is_file());
+    if !there {
+        eprintln!("left out: {tool} is missing, for {what}");
+    }
+    there
+}
+
 /// A loopback port that was free a moment ago, for servers that don't take port 0.
 pub fn free_port() -> u16 {
     std::net::TcpListener::bind(("127.0.0.1", 0)).and_then(|listener| listener.local_addr()).unwrap().port()

@@ -25,6 +25,7 @@ mod names;
 mod open_files;
 mod outside;
 mod overwrites;
+mod packaging;
 mod permissions;
 mod plan;
 mod postgres_feed;

@@ -12,6 +12,7 @@ use gosync_api::config::{Loaded, Problem, Problems};
 use gosync_engine::ports::StateError;
 use gosync_fs::{Lock, LockError, lock_file};
 use gosync_telemetry::{LogLevel, Metrics};
+use sd_notify::NotifyState;
 use tokio::net::TcpListener;
 use tokio::runtime::Runtime;
 
@@ -150,6 +151,7 @@ pub async fn start(ground: Ground, setup: Setup) -> Result<Running, StartError> 
         mirrors = agent.mirrors().len(),
         "the agent is ready"
     );
+    tell_service_manager(NotifyState::Ready);
     Ok(Running { agent, _ground: ground })
 }
 
@@ -158,6 +160,7 @@ impl Running {
     pub async fn until_the_end(self, signals: &mut Signals) -> bool {
         signals.end().await;
         tracing::info!("ending: flushing what is left; a second signal ends at once");
+        tell_service_manager(NotifyState::Stopping);
         if let Some(screen) = &self.agent.parts.screen {
             screen.say("ending ... (once more: at once)");
         }
@@ -170,6 +173,13 @@ impl Running {
             }
             () = signals.end() => false,
         }
+    }
+}
+
+/// Of systemd, where it started us and waits for it.
+fn tell_service_manager(state: NotifyState) {
+    if let Err(error) = sd_notify::notify(&[state]) {
+        tracing::warn!(%error, "the service manager can't be told how the agent stands");
     }
 }
 

@@ -129,6 +129,12 @@ Examples:
         /// The shell
         shell: Shell,
     },
+    /// Print the manual page, or write one for each command
+    #[command(after_help = "\
+Examples:
+  gosync man | man -l -
+  gosync man --dir ~/.local/share/man/man1 && man gosync-sync-mirror")]
+    Man(ManArgs),
     /// Look for what is wrong: config, machine, store and, where one runs, agent
     #[command(after_help = "\
 Changes nothing. Exit code 1: something is wrong; warnings alone end with 0.
@@ -258,6 +264,13 @@ pub struct SimArgs {
     /// How many agents share the bucket
     #[arg(long, value_name = "K", default_value_t = 3, value_parser = agents)]
     pub agents: usize,
+}
+
+#[derive(Debug, Args)]
+pub struct ManArgs {
+    /// Write a page for each command to this folder instead
+    #[arg(long)]
+    pub dir: Option<PathBuf>,
 }
 
 #[derive(Debug, Args)]
