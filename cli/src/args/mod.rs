@@ -384,6 +384,43 @@ mod tests {
         visit(&Cli::command());
     }
 
+    /// The commands that a page shows in its blocks of shell, in the words that the shell would hand over.
+    fn shown(page: &str) -> Vec<String> {
+        let mut commands = Vec::new();
+        for block in page.split("```sh\n").skip(1).filter_map(|rest| rest.split("```").next()) {
+            for line in block.lines().map(|line| line.split(" #").next().unwrap_or_default()) {
+                let parts = line.split(['|', '&', '>', ';']);
+                commands.extend(parts.filter_map(|part| {
+                    let words: Vec<&str> = part.split_whitespace().collect();
+                    let words = if let ["sudo", rest @ ..] = words.as_slice() { rest } else { words.as_slice() };
+                    let words = if let ["-u", _, rest @ ..] = words { rest } else { words };
+                    (words.first() == Some(&"gosync")).then(|| words.join(" "))
+                }));
+            }
+        }
+        commands
+    }
+
+    #[test]
+    fn every_command_that_the_docs_show_is_understood() {
+        let top = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+        let mut pages = vec![top.join("README.md")];
+        for folder in ["docs", "examples/laptop", "examples/server"] {
+            let entries = std::fs::read_dir(top.join(folder)).unwrap().map(|entry| entry.unwrap().path());
+            pages.extend(entries.filter(|path| path.extension().is_some_and(|extension| extension == "md")));
+        }
+        let mut seen = 0;
+        for page in pages {
+            for command in shown(&std::fs::read_to_string(&page).unwrap()) {
+                if let Err(error) = parse(&command) {
+                    assert!(!error.use_stderr(), "{}: {command}\n{error}", page.display());
+                }
+                seen += 1;
+            }
+        }
+        assert!(seen > 40, "{seen} commands");
+    }
+
     #[test]
     fn every_command_has_one_line_and_an_example() {
         fn visit(command: &clap::Command, path: &str) {

@@ -94,3 +94,29 @@ fn the_same_seed_tells_the_same_story() {
     assert_eq!(json["kept"], story.code == 0);
     assert_eq!(json["violations"].as_array().unwrap().is_empty(), story.code == 0);
 }
+
+#[test]
+fn each_code_of_an_error_has_its_row_in_the_docs() {
+    let cli = std::path::Path::new(env!("CARGO_MANIFEST_DIR"));
+    let page = std::fs::read_to_string(cli.join("../docs/troubleshooting.md")).unwrap();
+    let mut codes = Vec::new();
+    let mut folders = vec![cli.join("src")];
+    while let Some(folder) = folders.pop() {
+        for path in std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()) {
+            if path.is_dir() {
+                folders.push(path);
+                continue;
+            }
+            let source = std::fs::read_to_string(path).unwrap();
+            let made = source.split("Failure::new(").chain(source.split("Self::new("));
+            for call in made.filter(|call| call.trim_start().starts_with("Exit::")) {
+                codes.extend(call.split('"').nth(1).map(str::to_owned));
+            }
+        }
+    }
+    assert!(codes.len() > 10 && codes.iter().any(|code| code == "no-agent"), "{codes:?}");
+    for code in codes {
+        let is_there = page.lines().any(|line| line.starts_with("| `") && line.contains(&format!("`{code}`")));
+        assert!(is_there, "{code} has no row");
+    }
+}
