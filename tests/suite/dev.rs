@@ -13,7 +13,7 @@ use gosync_tests::server::Address;
 use gosync_tests::stranger::Stranger;
 use gosync_tests::wait;
 use rustix::process::Signal;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 struct Playground {
     // Before the folder: fields are dropped in this order.
@@ -144,6 +144,9 @@ async fn a_file_dropped_into_one_folder_shows_in_the_other_and_in_the_bucket() {
     write(&left.join("note.txt"), "from the left");
     holds(&right.join("note.txt"), "from the left").await;
     assert_eq!(bucket.get("files/note.txt").await.as_deref(), Some(b"from the left".as_slice()));
+
+    let found = playground.ask(&["doctor"]);
+    assert_eq!((&found["checks"][0]["check"], &found["checks"][0]["verdict"]), (&json!("config"), &json!("ok")));
 
     bucket.put("files/note.txt", "from the bucket").await;
     holds(&left.join("note.txt"), "from the bucket").await;

@@ -227,7 +227,7 @@ impl Agent {
                 return Err(ErrorBody::new(
                     ErrorCode::Refused,
                     format!("the mirror \"{name}\" is defined in the config, at {place}"),
-                    format!("take its entry out of {} and restart the agent", place.file().unwrap_or("the config")),
+                    format!("take its entry out of {}: the agent reads it again", place.file().unwrap_or("the config")),
                 ));
             }
             mirror.stop().await;

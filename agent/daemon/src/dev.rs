@@ -32,6 +32,9 @@ const REGION: &str = "us-east-1";
 /// Stands for the store's address in what the mirrors remember.
 pub const STORE_IDENTITY: &str = "playground";
 
+/// What stands in for the name of a config file.
+pub const CONFIG: &str = "the playground";
+
 /// What is kept of the store over restarts.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 struct Keys {
@@ -133,7 +136,7 @@ pub fn config(folders: &Folders, store: &Store) -> Result<Loaded, StartError> {
         "agent": {"socket_path": text(&socket), "metrics": {"listen": store.metrics.to_string()}},
     });
     let sources = Sources {
-        files: vec![SourceFile { name: "the playground".to_owned(), text: config.to_string() }],
+        files: vec![SourceFile { name: CONFIG.to_owned(), text: config.to_string() }],
         environment: BTreeMap::new(),
         home: None,
         current_dir: folders.root.clone(),

@@ -113,6 +113,7 @@ fn state(home: &Path) -> State {
         version: env!("CARGO_PKG_VERSION").into(),
         pid: 4_711,
         data_dir: home.join("data").display().to_string(),
+        config_files: vec!["the playground".into()],
         mirrors: vec![mirror],
         ..State::default()
     }

@@ -17,6 +17,8 @@ use gosync_api::doctor::{Check, Diagnosis, Verdict};
 use gosync_api::messages::{MirrorState, State};
 use gosync_api::words::Direction;
 
+use crate::dev;
+
 /// What a diagnosis begins with.
 pub struct Questions {
     pub config: ConfigFound,
@@ -177,7 +179,7 @@ impl Checks {
         match found {
             ConfigFound::None { why, next } => {
                 match agent {
-                    AgentFound::Answers { state, .. } if state.config_files.is_empty() => {
+                    AgentFound::Answers { state, .. } if state.config_files == [dev::CONFIG] => {
                         self.ok("config", None, "none, and the agent that answers needs none: it is a playground");
                     }
                     AgentFound::Answers { .. } => self.warning("config", None, why, next),
