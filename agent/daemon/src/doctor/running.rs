@@ -103,7 +103,10 @@ pub fn mirror(checks: &mut Checks, subject: &Subject) {
     }
     if state.status == Status::Active {
         let waits = match state.pending.files {
-            0 if state.hydrated => format!("{}, {} files in step", state.phase, state.files),
+            0 if state.hydrated => {
+                let s = if state.files == 1 { "" } else { "s" };
+                format!("{}, {} file{s} in step", state.phase, state.files)
+            }
             0 => format!("{}, not compared as a whole yet", state.phase),
             pending => format!("{}, {pending} files pending for {:.0} s", state.phase, state.lag_seconds),
         };

@@ -5,7 +5,7 @@ use gosync_api::config::load;
 use gosync_api::doctor::{Check, Diagnosis, Verdict};
 use serde_json::{Value, json};
 
-use crate::rig::{BUCKET, KEY, Rig};
+use crate::rig::{BUCKET, KEY, Rig, until};
 
 async fn ask(rig: &Rig, config: &Value, agent: AgentFound, probe: bool) -> Diagnosis {
     let path = rig.path("asked.yaml");
@@ -89,14 +89,19 @@ async fn each_refusal_of_a_store_is_told_at_its_step() {
 async fn an_agent_says_what_it_holds_and_what_it_found_out_remains_when_it_ends() {
     let rig = Rig::new().await;
     let mut agent = rig.start_with_note(&config(&rig)).await;
-    let state = agent.get("/sync/state").await.unwrap();
+    // Counted now and then, not with each file.
+    let state = until("the file is counted", async || {
+        let state = agent.get("/sync/state").await.unwrap();
+        if state["mirrors"][0]["files"] == 1 { Ok(state) } else { Err(format!("{state:#}")) }
+    })
+    .await;
     let answers = AgentFound::Answers {
         socket: agent.socket.display().to_string(),
         state: Box::new(serde_json::from_value(state).unwrap()),
     };
     let found = ask(&rig, &config(&rig), answers, false).await;
     assert!(check(&found, "conditions", Verdict::Ok).found.contains("by the running agent"), "{found:#?}");
-    assert!(check(&found, "status", Verdict::Ok).found.contains("1 files in step"), "{found:#?}");
+    assert!(check(&found, "status", Verdict::Ok).found.contains("1 file in step"), "{found:#?}");
     assert!(found.checks.iter().any(|check| check.found.starts_with("held by the agent")), "{found:#?}");
     assert_eq!(found.verdict, Verdict::Ok, "{found:#?}");
 
