@@ -293,6 +293,13 @@ impl World {
         self.replicas[replica].running = false;
         self.replicas[replica].kills_left = self.replicas[replica].kills_left.saturating_sub(1);
         self.tell(Who::World, || format!("agent-{replica} is killed"));
+        // What stands in its place and is not recorded yet is a file like any other to the next start.
+        for (path, (_, content)) in self.contents(replica) {
+            let is_recorded = self.replicas[replica].rows.ancestors.keys().any(|known| known.as_str() == path);
+            if !is_recorded {
+                self.put_by_users.insert((replica, path, content));
+            }
+        }
         if self.profile.power && self.dice.chance(0.4) {
             self.lose_power(replica);
         }
