@@ -169,3 +169,63 @@ async fn a_rename_meets_whatever_the_other_side_did_and_nothing_is_lost() {
         quiet(left, right).await;
     }
 }
+
+/// As large as a folder of pictures or sources. Counted before the store, for the agent that moves and for the one that follows.
+#[tokio::test(flavor = "multi_thread")]
+async fn ten_thousand_files_in_a_moved_folder_cross_no_line() {
+    const FILES: usize = 10_000;
+    const BYTES: usize = 200;
+    let store = DevStore::start().await;
+    let bucket = store.bucket("bucket").await;
+    let folder = Folder::new("moved");
+    for side in ["left", "right"] {
+        for number in 0..FILES {
+            let content = format!("{number:0BYTES$}");
+            write(&Replica::root(&folder, side).join(format!("old/{}/{number:05}", number % 20)), content);
+        }
+    }
+    let replicas = two_replicas(&folder, &bucket).await;
+    let names = |replica: &Replica| {
+        let mut names = gosync_tests::tree::names(&replica.root);
+        names.sort();
+        names
+    };
+    let objects = async || {
+        let mut keys = bucket.keys(PREFIX).await;
+        keys.retain(|key| !key.contains("/.gosync/"));
+        keys.iter().map(|key| key[PREFIX.len()..].to_owned()).collect::<Vec<_>>()
+    };
+    let mut expected = names(&replicas[0]);
+    assert_eq!(objects().await, expected);
+    for replica in &replicas {
+        replica.proxy.forget();
+    }
+
+    let root = &replicas[0].root;
+    fs::create_dir(root.join("new")).unwrap();
+    fs::rename(root.join("old"), root.join("new/place")).unwrap();
+    for name in &mut expected {
+        *name = name.replacen("old/", "new/place/", 1);
+    }
+    wait::until_within(LONG, "the folder is moved everywhere", async || {
+        let [left, right] = replicas.each_ref().map(names);
+        let moved = |names: &[String]| names.iter().filter(|name| name.starts_with("new/")).count();
+        wait::hold(left == expected && right == expected, format!("{} of {FILES} files followed", moved(&right)))?;
+        let keys = objects().await;
+        wait::hold(keys == expected, format!("{} of {FILES} objects", moved(&keys)))
+    })
+    .await;
+    // What the probe of the store's conditions does aside.
+    let count = |kind: Kind| {
+        let seen = replicas.iter().flat_map(|replica| replica.proxy.seen());
+        seen.filter(|seen| seen.kind == kind && !seen.key.contains("/.gosync/")).count()
+    };
+    assert_eq!(count(Kind::Copy), FILES);
+    for kind in [Kind::Put, Kind::Get, Kind::MultipartCreate] {
+        assert_eq!(count(kind), 0, "{kind:?}");
+    }
+    for number in [0, 4_321, FILES - 1] {
+        let path = format!("new/place/{}/{number:05}", number % 20);
+        assert_eq!(fs::read_to_string(replicas[1].root.join(path)).unwrap(), format!("{number:0BYTES$}"));
+    }
+}

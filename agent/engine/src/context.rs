@@ -1,13 +1,13 @@
 //! What the sequences of one mirror share: configuration, ports, and the few things that several of them touch.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use async_lock::Semaphore;
 use gosync_plan::conflict::ConflictTag;
 use gosync_plan::names::NameProblem;
-use gosync_plan::{Ancestor, RelPath};
+use gosync_plan::{Ancestor, Fingerprint, Generation, RelPath};
 
 use crate::budget::{Budget, Permit};
 use crate::config::MirrorConfig;
@@ -53,11 +53,24 @@ pub struct Shared {
     displaced: Mutex<Vec<JournalEntry>>,
     /// The first run is over: what is new from now on may be something old under a new name.
     hydrated: AtomicBool,
+    /// Where contents went that were lately moved to the trash.
+    trashed: Mutex<Trashed>,
     /// What the others are still to be told, by key: the metadata were away.
     untold: Mutex<BTreeMap<String, FileChange>>,
     metadata_is_away: AtomicBool,
     /// Names that an operation is about to give and may take back: nobody looks at them meanwhile.
     reserved: Mutex<BTreeSet<RelPath>>,
+}
+
+/// Contents in the trash that are remembered by what the bucket called them. Each takes about 200 bytes.
+const TRASHED_MAX: usize = 20_000;
+
+#[derive(Default)]
+struct Trashed {
+    /// By ETag and size.
+    places: HashMap<(String, u64), (String, Fingerprint)>,
+    /// The oldest first.
+    order: VecDeque<(String, u64)>,
 }
 
 /// A reserved name; dropping it gives it free.
@@ -77,6 +90,25 @@ impl Shared {
     pub fn reserve(self: &Arc<Self>, path: RelPath) -> Reserved {
         lock(&self.reserved).insert(path.clone());
         Reserved { shared: Arc::clone(self), path }
+    }
+
+    /// The object's content lies in the trash now: another name of it needs no transfer.
+    pub fn remember_trashed(&self, object: &Generation, to: String, file: Fingerprint) {
+        let mut trashed = lock(&self.trashed);
+        if trashed.order.len() >= TRASHED_MAX
+            && let Some(oldest) = trashed.order.pop_front()
+        {
+            trashed.places.remove(&oldest);
+        }
+        let key = (object.etag.clone(), object.size);
+        trashed.order.push_back(key.clone());
+        trashed.places.insert(key, (to, file));
+    }
+
+    /// Where such a content lies in the trash, and as what file it went there.
+    #[must_use]
+    pub fn trashed(&self, etag: &str, size: u64) -> Option<(String, Fingerprint)> {
+        lock(&self.trashed).places.get(&(etag.to_owned(), size)).cloned()
     }
 
     pub fn untold(&self, files: Vec<FileChange>, keys_max: usize) {
@@ -157,6 +189,7 @@ impl Context {
             recorded: Mutex::new(Recorded::default()),
             displaced: Mutex::new(Vec::new()),
             hydrated: AtomicBool::new(false),
+            trashed: Mutex::new(Trashed::default()),
             untold: Mutex::new(BTreeMap::new()),
             metadata_is_away: AtomicBool::new(false),
             reserved: Mutex::new(BTreeSet::new()),

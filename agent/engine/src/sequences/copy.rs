@@ -88,9 +88,13 @@ pub(super) async fn copy_in_tree(
     if task.ancestor.is_some() || remote.size == 0 || !context.shared.is_hydrated() {
         return Ok(None);
     }
-    let Some((source, known)) = context.ports.state.ancestor_of_object(&remote.etag, remote.size).await? else {
-        return Ok(None);
+    let in_place = context.ports.state.ancestor_of_object(&remote.etag, remote.size).await?;
+    // The old name of what only moved may be told of before the new one.
+    let source = match in_place {
+        Some((source, known)) => Some((source.as_str().to_owned(), known.fingerprint)),
+        None => context.shared.trashed(&remote.etag, remote.size),
     };
+    let Some((source, known)) = source else { return Ok(None) };
     let head = head_patiently(context, &context.config.prefix.key(task.path())).await?.ok_or(Outcome::Again)?;
     if head.generation.etag != remote.etag || head.generation.size != remote.size {
         return Err(Outcome::Again);
@@ -101,7 +105,7 @@ pub(super) async fn copy_in_tree(
     let tmp_there = tmp.clone();
     let copied = context
         .local(move |tree| -> Result<Option<Digests>, TreeError> {
-            let copied = copy(tree, source.as_str(), known.fingerprint, &new, &tmp_there);
+            let copied = copy(tree, &source, known, &new, &tmp_there);
             if !matches!(copied, Ok(Some(_))) {
                 tree.unlink(&tmp_there).ok();
             }

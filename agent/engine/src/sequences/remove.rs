@@ -171,6 +171,9 @@ pub async fn trash_local(context: &Context, task: &Task, local: Fingerprint) -> 
         Err(error) => return Err(end_with(context, entry, error.into()).await),
     };
     crash::reached(CrashPoint::Trashed);
+    if let (Some(ancestor), JournalKind::Trash { to, .. }) = (&task.ancestor, &entry.kind) {
+        context.shared.remember_trashed(&ancestor.generation, to.clone(), local);
+    }
     context.displaced(entry);
     durable(context, vec![Target::Folder(parent(&path)), Target::Folder(folder)]).await??;
     let held = task.ancestor.as_ref().map(|ancestor| &ancestor.generation);
