@@ -34,7 +34,10 @@ pub async fn run() {
         "| change feed, {WRITERS} writers, batches of {BATCH}, durable, {READERS} readers, none skipped | {rate:.0} changes/s, slowest batch {} ms | {CHANGES_MIN} | {told} |",
         slowest.as_millis()
     );
-    crate::write_results("feed", &json!({"changes_per_second": rate, "at_least": CHANGES_MIN, "reached": rate >= CHANGES_MIN}));
+    crate::write_results(
+        "feed",
+        &json!({"changes_per_second": rate, "at_least": CHANGES_MIN, "reached": rate >= CHANGES_MIN}),
+    );
 }
 
 /// Returns how many changes were written and read by every reader, and how long the slowest batch took.

@@ -266,7 +266,11 @@ impl Peer {
         let (small, big) = (text(sources.small), text(sources.big));
         let (small_remote, big_remote) = (format!("s3:{bucket}/rclone/small"), format!("s3:{bucket}/rclone/big"));
         let command = |command: &str, from: &str, to: &str, more: &[&str]| {
-            [&[command, from, to, "--transfers", transfers, "--checkers", transfers], more].concat().into_iter().map(str::to_owned).collect()
+            [&[command, from, to, "--transfers", transfers, "--checkers", transfers], more]
+                .concat()
+                .into_iter()
+                .map(str::to_owned)
+                .collect()
         };
         let big_up = ["--s3-upload-concurrency", "8", "--s3-chunk-size", "16M"];
         let commands = [

@@ -63,6 +63,8 @@ async fn open(database: &Database) -> PostgresMetadata {
 struct World {
     database: Database,
     working: AtomicBool,
+    /// Writers have ended: what is there now is all.
+    complete: AtomicBool,
     /// Batches that writers were told are recorded.
     batches: AtomicU64,
 }
@@ -182,7 +184,7 @@ async fn read(world: Arc<World>, reader: u64) -> Seen {
     let mut seen = Seen::default();
     let mut place: Option<Place> = None;
     loop {
-        let ending = !world.works();
+        let ending = world.complete.load(Ordering::Relaxed);
         let Some(at) = &mut place else {
             place = seen.compare(&metadata, reader).await.unwrap_or_default();
             tokio::time::sleep(PAUSE).await;
@@ -233,8 +235,12 @@ pub async fn storm(work: Duration) -> String {
     let database = server.database().await;
     let admin = open(&database).await;
     admin.store("endpoint", "bucket").await.unwrap();
-    let world =
-        Arc::new(World { database: database.clone(), working: AtomicBool::new(true), batches: AtomicU64::new(0) });
+    let world = Arc::new(World {
+        database: database.clone(),
+        working: AtomicBool::new(true),
+        complete: AtomicBool::new(false),
+        batches: AtomicU64::new(0),
+    });
     let readers: Vec<_> = (0..READERS).map(|reader| tokio::spawn(read(Arc::clone(&world), reader))).collect();
     let mut writers: Vec<_> = (0..WRITERS).map(|writer| tokio::spawn(write(Arc::clone(&world), writer, 0))).collect();
 
@@ -283,7 +289,8 @@ pub async fn storm(work: Duration) -> String {
                 // The tables are made anew: another epoch.
                 let drop = "DROP SCHEMA public CASCADE; CREATE SCHEMA public";
                 wait::until("the tables are dropped", async || database.try_execute(drop).await).await;
-                wait::until("the tables are there again", async || PostgresMetadata::open(database.settings()).await).await;
+                wait::until("the tables are there again", async || PostgresMetadata::open(database.settings()).await)
+                    .await;
                 server.back_up(&database).await;
                 "made anew"
             }
@@ -300,6 +307,7 @@ pub async fn storm(work: Duration) -> String {
     for writer in writers {
         writer.await.unwrap();
     }
+    world.complete.store(true, Ordering::Relaxed);
     let all: Vec<Seen> = join_all(readers).await.into_iter().map(Result::unwrap).collect();
     assert!(done.contains_key("pruned") && done.contains_key("restored") && done.contains_key("made anew"), "{done:?}");
 
@@ -318,7 +326,11 @@ pub async fn storm(work: Duration) -> String {
     let losses = done.get("restored").copied().unwrap_or_default() + done.get("made anew").copied().unwrap_or_default();
     for (reader, seen) in all.iter().enumerate() {
         assert_eq!(seen.view, files, "reader {reader}");
-        assert!(seen.stretches.len() as u64 <= 1 + losses, "reader {reader} lost the feed {} times in {done:?}", seen.stretches.len() - 1);
+        assert!(
+            seen.stretches.len() as u64 <= 1 + losses,
+            "reader {reader} lost the feed {} times in {done:?}",
+            seen.stretches.len() - 1
+        );
     }
     format!("{compared} rows read, {} batches written, {done:?}", world.batches.load(Ordering::Relaxed))
 }

@@ -4,6 +4,7 @@
 use std::process::Command;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Weak};
+use std::time::Duration;
 
 use gosync_metadata::PostgresOptions;
 use rustix::process::{Signal, geteuid};
@@ -51,7 +52,17 @@ impl Postgres {
                 .args(["--username", USER, "--auth", "scram-sha-256", "--pwfile"])
                 .arg(&secret)
                 // Words of a language sort otherwise than bytes: nothing of ours may depend on it.
-                .args(["--encoding", "UTF8", "--locale", "C", "--locale-provider", "icu", "--icu-locale", "en", "--no-sync"])
+                .args([
+                    "--encoding",
+                    "UTF8",
+                    "--locale",
+                    "C",
+                    "--locale-provider",
+                    "icu",
+                    "--icu-locale",
+                    "en",
+                    "--no-sync",
+                ])
                 .output()
                 .unwrap();
             assert!(made.status.success(), "initdb: {}", String::from_utf8_lossy(&made.stderr));
@@ -75,7 +86,12 @@ impl Postgres {
 
     /// SIGKILL to the server; its helpers follow. Connections are refused until [`Postgres::restart`]. The data stays.
     pub fn kill(&mut self) {
+        let helpers = children(self.process.id());
         self.process.kill();
+        // They notice by themselves, and answer their clients until then.
+        while helpers.iter().any(|helper| is_running(*helper)) {
+            std::thread::sleep(Duration::from_millis(5));
+        }
     }
 
     /// Ends it as an operator does, without waiting for its clients.
@@ -147,7 +163,8 @@ impl Postgres {
     pub async fn restore(&self, database: &Database) {
         let name = &database.name;
         self.administrate(&format!("DROP DATABASE {name} WITH (FORCE)")).await;
-        self.without_connections(&format!("{name}_backup"), &format!("CREATE DATABASE {name} TEMPLATE {name}_backup")).await;
+        self.without_connections(&format!("{name}_backup"), &format!("CREATE DATABASE {name} TEMPLATE {name}_backup"))
+            .await;
     }
 
     async fn without_connections(&self, name: &str, statement: &str) {
@@ -219,6 +236,22 @@ impl Database {
     pub async fn try_execute(&self, statements: &str) -> Result<(), sqlx::Error> {
         self.options.connect().await?.execute(AssertSqlSafe(statements.to_owned())).await.map(drop)
     }
+}
+
+/// The letter of its state and the parent of a process, of those that are there.
+fn status(id: u32) -> Option<(char, u32)> {
+    let stat = std::fs::read_to_string(format!("/proc/{id}/stat")).ok()?;
+    let mut fields = stat.rsplit_once(')')?.1.split_whitespace();
+    Some((fields.next()?.chars().next()?, fields.next()?.parse().ok()?))
+}
+
+fn is_running(id: u32) -> bool {
+    status(id).is_some_and(|(state, _)| state != 'Z')
+}
+
+fn children(of: u32) -> Vec<u32> {
+    let all = std::fs::read_dir("/proc").unwrap().filter_map(|entry| entry.unwrap().file_name().to_str()?.parse().ok());
+    all.filter(|id| status(*id).is_some_and(|(_, parent)| parent == of)).collect()
 }
 
 /// Postgres and PgBouncer refuse to run as root: then they run as nobody, who may still read the tools and the folders of

@@ -103,9 +103,11 @@ async fn many_agents_may_start_on_an_empty_database_at_once() {
         let bouncer = PgBouncer::start(&database, 4).await;
         let port = if behind_pgbouncer { bouncer.port } else { database.port };
         let agents = join_all((0..20).map(|_| PostgresMetadata::open(database.settings_at(port)))).await;
-        let stores = join_all(agents.iter().map(async |agent| {
-            agent.as_ref().map_err(chain).unwrap().store("endpoint", "bucket").await.unwrap()
-        }))
+        let stores = join_all(
+            agents
+                .iter()
+                .map(async |agent| agent.as_ref().map_err(chain).unwrap().store("endpoint", "bucket").await.unwrap()),
+        )
         .await;
         assert!(stores.iter().all(|store| *store == stores[0]), "{stores:?}");
         let mut connection = database.connect().await;
@@ -208,12 +210,20 @@ async fn what_cannot_be_had_is_told_at_once_by_its_place_and_never_with_the_pass
         ("no such user", PostgresOptions { user: "other".into(), ..good.clone() }, "other"),
         ("no TLS there", PostgresOptions { sslmode: "require".into(), ..good.clone() }, "TLS"),
         ("no such mode", PostgresOptions { sslmode: "always".into(), ..good.clone() }, "sslmode"),
-        ("no certificates", PostgresOptions { sslmode: "verify-full".into(), sslrootcert: missing, ..good.clone() }, "/nowhere"),
+        (
+            "no certificates",
+            PostgresOptions { sslmode: "verify-full".into(), sslrootcert: missing, ..good.clone() },
+            "/nowhere",
+        ),
         ("no such host", PostgresOptions { host: "nowhere.invalid".into(), ..good.clone() }, "nowhere.invalid"),
         ("a URL to nobody", PostgresOptions { url: url(&format!("127.0.0.1:{nobody}/x")), ..good.clone() }, "efused"),
         ("an odd port", PostgresOptions { url: url("127.0.0.1:x/x"), ..good.clone() }, "the url"),
         ("another scheme", PostgresOptions { url: format!("http://{PASSWORD}@host/x"), ..good.clone() }, "postgres://"),
-        ("an unknown key", PostgresOptions { url: url(&format!("h/x?passwort={PASSWORD}")), ..good.clone() }, "passwort"),
+        (
+            "an unknown key",
+            PostgresOptions { url: url(&format!("h/x?passwort={PASSWORD}")), ..good.clone() },
+            "passwort",
+        ),
         ("an odd mode", PostgresOptions { url: url("h/x?sslmode=sometimes"), ..good.clone() }, "the url"),
     ];
     for (what, options, wanted) in cases {
@@ -269,7 +279,11 @@ async fn agents_go_on_by_themselves_after_the_server_was_gone() {
     let store = metadata.store("endpoint", "bucket").await.unwrap().id;
     for round in 0..2 {
         metadata.record(store, "client", vec![put(format!("before {round}"), "e")]).await.unwrap();
-        if round == 0 { server.kill() } else { server.stop().await }
+        if round == 0 {
+            server.kill()
+        } else {
+            server.stop().await
+        }
         let error = metadata.record(store, "client", vec![put("never", "e")]).await.unwrap_err();
         assert_eq!(error.kind, StateErrorKind::Unavailable, "{}", chain(&error));
         assert!(refused(database.settings()).await.kind == StateErrorKind::Unavailable);
@@ -333,6 +347,32 @@ async fn tables_that_were_made_anew_lose_all_cursors_and_take_no_news_of_the_old
 }
 
 #[tokio::test]
+async fn tables_that_are_gone_are_made_by_who_comes_next() {
+    let server = Postgres::shared().await;
+    let database = server.database().await;
+    let metadata = PostgresMetadata::open(database.settings()).await.unwrap();
+    let old = metadata.store("endpoint", "bucket").await.unwrap();
+    database.execute("DROP SCHEMA public CASCADE; CREATE SCHEMA public").await;
+    let error = metadata.store("endpoint", "bucket").await.unwrap_err();
+    assert_eq!(error.kind, StateErrorKind::Unavailable, "{}", chain(&error));
+    let new = metadata.store("endpoint", "bucket").await.unwrap();
+    assert!(new.epoch != old.epoch && new.id != old.id);
+}
+
+#[tokio::test]
+async fn settings_are_looked_at_without_the_server_and_whatever_is_called_first_connects() {
+    let mut server = Postgres::start(&[]).await;
+    let database = server.database().await;
+    server.kill();
+    assert!(PostgresMetadata::new(&PostgresOptions { sslmode: "always".into(), ..database.settings() }).is_err());
+    let metadata = PostgresMetadata::new(&database.settings()).unwrap();
+    let error = metadata.store("endpoint", "bucket").await.unwrap_err();
+    assert_eq!(error.kind, StateErrorKind::Unavailable, "{}", chain(&error));
+    server.restart().await;
+    metadata.store("endpoint", "bucket").await.unwrap();
+}
+
+#[tokio::test]
 async fn a_listener_is_told_of_commits_of_others_and_after_each_pause_that_it_may_have_missed_some() {
     let server = Postgres::shared().await;
     let database = server.database().await;
@@ -378,8 +418,7 @@ async fn a_listener_is_told_of_commits_of_others_and_after_each_pause_that_it_ma
 async fn no_more_connections_are_used_than_allowed_and_idle_ones_are_given_back() {
     let server = Postgres::shared().await;
     let database = server.database().await;
-    let metadata =
-        PostgresMetadata::open(PostgresOptions { max_connections: 3, ..database.settings() }).await.unwrap();
+    let metadata = PostgresMetadata::open(PostgresOptions { max_connections: 3, ..database.settings() }).await.unwrap();
     let store = metadata.store("endpoint", "bucket").await.unwrap().id;
     let mut watcher = database.connect().await;
     let count = "SELECT count(*) FROM pg_stat_activity \
@@ -467,17 +506,19 @@ async fn tls_is_as_strict_as_asked_for() {
                 assert_eq!(found, encrypted, "{what}");
                 metadata.close().await;
                 wait::until("its connections are gone", async || {
-                    let left: i64 = query_scalar("SELECT count(*) FROM pg_stat_activity WHERE application_name = 'gosync'")
-                        .fetch_one(&mut connection)
-                        .await
-                        .unwrap();
+                    let left: i64 =
+                        query_scalar("SELECT count(*) FROM pg_stat_activity WHERE application_name = 'gosync'")
+                            .fetch_one(&mut connection)
+                            .await
+                            .unwrap();
                     wait::hold(left == 0, format!("{left} are left"))
                 })
                 .await;
             }
             (Err(error), None) => {
                 let text = chain(&error);
-                assert!(error.kind == StateErrorKind::Unavailable && text.contains("TLS") && !text.contains(PASSWORD), "{what}: {text}");
+                assert_eq!(error.kind, StateErrorKind::Unavailable, "{what}: {text}");
+                assert!(text.contains("certificate") && !text.contains(PASSWORD), "{what}: {text}");
             }
             (Ok(_), None) => panic!("{what} was let in"),
             (Err(error), Some(_)) => panic!("{what}: {}", chain(&error)),

@@ -51,8 +51,8 @@ pub(crate) fn keys<'a>(changes: &[Owned<'a>]) -> Vec<&'a str> {
 
 /// The rows in the order of the keys that they were asked for by.
 pub(crate) fn in_order(keys: &[String], rows: Vec<FileRow>) -> Vec<Option<FileRow>> {
-    let mut rows: HashMap<String, FileRow> = rows.into_iter().map(|row| (row.s3_key.clone(), row)).collect();
-    keys.iter().map(|key| rows.remove(key)).collect()
+    let rows: HashMap<String, FileRow> = rows.into_iter().map(|row| (row.s3_key.clone(), row)).collect();
+    keys.iter().map(|key| rows.get(key).cloned()).collect()
 }
 
 /// The folder that holds `key`, as a key: `a/b/` for `a/b/c`, `a/` for `a/b/`; `None` at the top.

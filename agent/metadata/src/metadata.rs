@@ -20,8 +20,8 @@ use sqlx::migrate::Migrator;
 use sqlx::sqlite::SqliteRow;
 use sqlx::{Row, query, query_as, query_scalar};
 
-use crate::database::{Database, Durability, JournalMode};
 use crate::batch::in_order;
+use crate::database::{Database, Durability, JournalMode};
 use crate::text::{TextRange, json, spell};
 use crate::writer::Writer;
 pub use mirrors::MirrorRow;

@@ -192,7 +192,8 @@ impl MetadataStore for PostgresMetadata {
     }
 
     async fn file_by_id(&self, id: i64) -> Result<Option<FileRow>, StateError> {
-        self.one("reading a file's row", query(select_files!("FROM files f WHERE f.id = $1")).bind(id), rows::file).await
+        self.one("reading a file's row", query(select_files!("FROM files f WHERE f.id = $1")).bind(id), rows::file)
+            .await
     }
 
     async fn file_by_key(&self, store: i64, key: &str) -> Result<Option<FileRow>, StateError> {
@@ -230,9 +231,8 @@ impl MetadataStore for PostgresMetadata {
         .bind(store)
         .bind(range.from)
         .bind(range.until);
-        let totals = self
-            .one("counting files", select, |row| Ok((rows::unsigned(row, 0)?, rows::unsigned(row, 1)?)))
-            .await?;
+        let totals =
+            self.one("counting files", select, |row| Ok((rows::unsigned(row, 0)?, rows::unsigned(row, 1)?))).await?;
         Ok(totals.unwrap_or_default())
     }
 
@@ -319,7 +319,8 @@ impl MetadataStore for PostgresMetadata {
             "SELECT min(split_part(sync_cursor, ':', 1)::bigint) FROM sync_states \
              JOIN stores ON stores.id = store_id AND stores.epoch = sync_states.epoch WHERE store_id = $1",
         );
-        let read_by_all = self.one("reading cursors", select.bind(store), |row| row.try_get::<Option<i64>, _>(0)).await?;
+        let read_by_all =
+            self.one("reading cursors", select.bind(store), |row| row.try_get::<Option<i64>, _>(0)).await?;
         let changes = match read_by_all.flatten() {
             Some(sequence) => self.prune(store, sequence.cast_unsigned()).await?,
             None => 0,
@@ -399,7 +400,8 @@ impl MetadataStore for PostgresMetadata {
                     file_count, created_at, updated_at \
              FROM sync_configs WHERE name = $1 AND client_id = $2",
         );
-        self.one("reading a configuration", select.bind(name.to_owned()).bind(client.to_owned()), rows::sync_config).await
+        self.one("reading a configuration", select.bind(name.to_owned()).bind(client.to_owned()), rows::sync_config)
+            .await
     }
 
     async fn put_sync_config(&self, row: &SyncConfigRow) -> Result<(), StateError> {

@@ -34,6 +34,7 @@ pub async fn conforms(metadata: &dyn MetadataStore) -> Result<(), String> {
     parents_exist_and_are_no_files(metadata).await?;
     a_folder_object_comes_and_goes_and_its_folder_stays(metadata).await?;
     files_are_listed_in_byte_order_below_their_prefix_only(metadata).await?;
+    the_rows_of_many_keys_come_in_the_order_asked_for(metadata).await?;
     odd_keys_come_back_as_they_were(metadata).await?;
     stores_do_not_see_each_other(metadata).await?;
     the_feed_goes_on_from_a_cursor(metadata).await?;
@@ -212,11 +213,7 @@ pub async fn another_version_replaces_all_that_was_known(metadata: &dyn Metadata
     };
     record(metadata, store, CLIENT, vec![versioned("v1", Some(ContentHash([1; 32])))]).await?;
     let first = row(metadata, store, "f").await?;
-    same(
-        "equal content, another version",
-        record(metadata, store, CLIENT, vec![versioned("v2", None)]).await?,
-        2,
-    )?;
+    same("equal content, another version", record(metadata, store, CLIENT, vec![versioned("v2", None)]).await?, 2)?;
     same("its content is unknown", row(metadata, store, "f").await?.checksum, None)?;
     same("another ETag", record(metadata, store, "replica-2", vec![put("f", "e2")]).await?, 3)?;
     let found = row(metadata, store, "f").await?;
@@ -254,19 +251,11 @@ pub async fn a_delete_needs_the_etag_that_it_names(metadata: &dyn MetadataStore)
     same("recorded", recorded, Recorded { head: 2, refused: vec![Refused { key: "f".into(), row: Some(known) }] })?;
     holds("still there", !row(metadata, store, "f").await?.is_deleted)?;
     same("no row was made", told(metadata.file_by_key(store, "unknown").await)?, None)?;
-    same(
-        "the head",
-        record(metadata, store, "replica-2", vec![delete("f", Some("e1")), delete("g", None)]).await?,
-        4,
-    )?;
+    same("the head", record(metadata, store, "replica-2", vec![delete("f", Some("e1")), delete("g", None)]).await?, 4)?;
     let deleted = row(metadata, store, "f").await?;
     holds("deleted", deleted.is_deleted && deleted.deleted_ms.is_some())?;
     same("by whom and when", (deleted.updated_by.as_str(), deleted.seq), ("replica-2", 3))?;
-    same(
-        "deleted twice",
-        record(metadata, store, CLIENT, vec![delete("f", Some("e1")), delete("g", None)]).await?,
-        4,
-    )?;
+    same("deleted twice", record(metadata, store, CLIENT, vec![delete("f", Some("e1")), delete("g", None)]).await?, 4)?;
     let (changes, _) = next(metadata, store, None, 100).await?;
     let last = changes
         .get(2)
@@ -323,7 +312,8 @@ pub async fn a_change_of_a_row_that_is_not_as_expected_is_refused_and_the_others
     same("the feed", told, wanted)?;
     same("the row of a", row(metadata, store, "a").await?, a)?;
     // A deleted row holds no object.
-    let back = vec![expecting(Expected::Object(None), put("b", "e2")), expecting(Expected::Object(None), put("d/", "e2"))];
+    let back =
+        vec![expecting(Expected::Object(None), put("b", "e2")), expecting(Expected::Object(None), put("d/", "e2"))];
     same("the head", record(metadata, store, CLIENT, back).await?, 11)?;
     // Each change expects what those before it have made of the row.
     let chain = vec![
@@ -335,7 +325,9 @@ pub async fn a_change_of_a_row_that_is_not_as_expected_is_refused_and_the_others
     same("the head", record(metadata, store, CLIENT, chain).await?, 15)
 }
 
-pub async fn what_the_row_says_already_is_done_whatever_is_expected(metadata: &dyn MetadataStore) -> Result<(), String> {
+pub async fn what_the_row_says_already_is_done_whatever_is_expected(
+    metadata: &dyn MetadataStore,
+) -> Result<(), String> {
     let store = store(metadata, "known").await?;
     record(metadata, store, CLIENT, vec![put("f", "e1"), put("gone", "e1"), delete("gone", None)]).await?;
     let head = told(metadata.store(ENDPOINT, "known").await)?.head_seq;
@@ -394,7 +386,9 @@ pub async fn a_delete_that_says_where_the_content_went_is_a_rename(metadata: &dy
     let (changes, _) = next(metadata, store, None, 100).await?;
     let told: Vec<_> = changes
         .iter()
-        .map(|change| (change.s3_key.as_str(), change.change_type, change.old_path.as_deref(), change.new_path.as_deref()))
+        .map(|change| {
+            (change.s3_key.as_str(), change.change_type, change.old_path.as_deref(), change.new_path.as_deref())
+        })
         .collect();
     let wanted = vec![
         ("old\0name", ChangeType::Create, None, Some("/old\0name")),
@@ -517,6 +511,17 @@ pub async fn files_are_listed_in_byte_order_below_their_prefix_only(
     same("all totals", told(metadata.totals(store, "").await)?.0, 11)
 }
 
+pub async fn the_rows_of_many_keys_come_in_the_order_asked_for(metadata: &dyn MetadataStore) -> Result<(), String> {
+    let store = store(metadata, "many").await?;
+    record(metadata, store, CLIENT, vec![put("b", "e1"), put("a\0", "e2"), put("gone", "e3")]).await?;
+    record(metadata, store, CLIENT, vec![delete("gone", None)]).await?;
+    let found = told(metadata.files_by_key(store, &strings(&["a\0", "none", "b", "a\0", "gone"])).await)?;
+    let found: Vec<_> = found.iter().map(|row| row.as_ref().map(|row| (row.s3_key.as_str(), row.is_deleted))).collect();
+    let wanted = vec![Some(("a\0", false)), None, Some(("b", false)), Some(("a\0", false)), Some(("gone", true))];
+    same("the rows", found, wanted)?;
+    same("of no keys", told(metadata.files_by_key(store, &[]).await)?, vec![])
+}
+
 pub async fn odd_keys_come_back_as_they_were(metadata: &dyn MetadataStore) -> Result<(), String> {
     let store = store(metadata, "odd").await?;
     // In byte order.
@@ -541,11 +546,7 @@ pub async fn odd_keys_come_back_as_they_were(metadata: &dyn MetadataStore) -> Re
     holds("the table of this check is sorted", keys.is_sorted())?;
     let head = record(metadata, store, CLIENT, keys.iter().map(|key| put(key, "e")).collect()).await?;
     same("the head", head, 16)?;
-    same(
-        "the head again",
-        record(metadata, store, CLIENT, keys.iter().map(|key| put(key, "e")).collect()).await?,
-        16,
-    )?;
+    same("the head again", record(metadata, store, CLIENT, keys.iter().map(|key| put(key, "e")).collect()).await?, 16)?;
     let (changes, _) = next(metadata, store, None, 100).await?;
     for (key, change) in keys.iter().zip(&changes) {
         same("the key of the change", change.s3_key.as_str(), *key)?;
@@ -701,7 +702,9 @@ pub async fn writers_at_once_leave_no_gap_and_lose_nothing(metadata: &dyn Metada
     keys.dedup();
     same("keys", keys.len(), 400)?;
     // A batch has its numbers in a row.
-    let batches = rows.chunks(10).all(|batch| batch.iter().all(|row| Some(&row.client_id) == batch.first().map(|row| &row.client_id)));
+    let batches = rows
+        .chunks(10)
+        .all(|batch| batch.iter().all(|row| Some(&row.client_id) == batch.first().map(|row| &row.client_id)));
     holds("no batch stands in another", batches)?;
     same("one row for each shared folder", all_files(metadata, store).await?.len(), 400 + 6)
 }

@@ -104,5 +104,13 @@ const ADD_CHANGES: &str = "\
 /// In the order of [`ADD_CHANGES`].
 fn change_columns(change: &NewChange) -> impl Serialize + '_ {
     let moved_to = change.moved_to.as_deref().map(spell);
-    (change.seq, change.file_id, spell(&change.key), change.change_type, &change.etag, change.size.cast_signed(), moved_to)
+    (
+        change.seq,
+        change.file_id,
+        spell(&change.key),
+        change.change_type,
+        &change.etag,
+        change.size.cast_signed(),
+        moved_to,
+    )
 }

@@ -35,9 +35,10 @@ impl Write for MetadataWrite {
         for together in group.chunk_by(Self::is_recorded_with) {
             match together {
                 [Self::Record { store, client, .. }, ..] => {
-                    let changes = together.iter().enumerate().flat_map(|(owner, write)| {
-                        write.changes().iter().map(move |change| (owner, change))
-                    });
+                    let changes = together
+                        .iter()
+                        .enumerate()
+                        .flat_map(|(owner, write)| write.changes().iter().map(move |change| (owner, change)));
                     let (head, refused) = record(connection, *store, client, changes.collect(), now_ms()).await?;
                     let mut recorded = vec![Recorded { head, refused: Vec::new() }; together.len()];
                     for (owner, refused) in refused {

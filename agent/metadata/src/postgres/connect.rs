@@ -9,13 +9,14 @@ use std::collections::BTreeSet;
 use std::fmt;
 use std::path::PathBuf;
 use std::str::FromStr as _;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use gosync_engine::ports::state::{StateError, StateErrorKind};
 use sqlx::postgres::{PgConnectOptions, PgConnection, PgSslMode};
 use sqlx::{ConnectOptions as _, Executor as _};
-use tokio::sync::{OnceCell, OwnedSemaphorePermit, Semaphore};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
 
 use super::migrate::migrate;
@@ -29,14 +30,14 @@ const IDLE: Duration = Duration::from_secs(10);
 /// How long a statement waits for a lock, and how long the server waits for the next statement of a transaction.
 macro_rules! patience {
     ($begin:literal) => {
-        concat!(
-            $begin,
-            "; SET LOCAL lock_timeout = '5s'; SET LOCAL idle_in_transaction_session_timeout = '5s'"
-        )
+        concat!($begin, "; SET LOCAL lock_timeout = '5s'; SET LOCAL idle_in_transaction_session_timeout = '5s'")
     };
 }
 const BEGIN: &str = patience!("BEGIN");
 const BEGIN_READ_ONLY: &str = patience!("BEGIN READ ONLY");
+
+const INSUFFICIENT_PRIVILEGE: &str = "42501";
+const UNDEFINED_TABLE: &str = "42P01";
 
 /// What a URL may say after its `?`. The library logs what it doesn't know, values too: a misspelled password, say.
 const URL_KEYS: [&str; 14] = [
@@ -159,28 +160,43 @@ pub(super) struct Connections {
     // Not the library's pool: that waits for its whole timeout where a connection is refused and then hides the reason,
     // and one that hangs is never given up.
     idle: Arc<Idle>,
-    ready: Arc<OnceCell<()>>,
+    schema: Arc<Schema>,
 }
 
-/// Connections that wait for their next transaction, and since when. A task closes them while there are any.
+/// Whether the tables are up to date, as far as is known; and whose turn it is to bring them there.
 #[derive(Default)]
-struct Idle(Mutex<Vec<(PgConnection, Instant)>>);
+struct Schema {
+    is_current: AtomicBool,
+    turn: tokio::sync::Mutex<()>,
+}
+
+/// Connections that wait for their next transaction.
+#[derive(Default)]
+struct Idle(Mutex<Waiting>);
+
+#[derive(Default)]
+struct Waiting {
+    /// And since when.
+    connections: Vec<(PgConnection, Instant)>,
+    /// A task closes those that wait for long.
+    is_watched: bool,
+}
 
 impl Idle {
-    fn lock(&self) -> MutexGuard<'_, Vec<(PgConnection, Instant)>> {
+    fn lock(&self) -> MutexGuard<'_, Waiting> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The one that was used last.
     fn take(&self) -> Option<PgConnection> {
-        self.lock().pop().map(|(connection, _)| connection)
+        self.lock().connections.pop().map(|(connection, _)| connection)
     }
 
     fn put(self: &Arc<Self>, connection: PgConnection) {
-        let mut idle = self.lock();
-        idle.push((connection, Instant::now()));
-        // Nobody looks after them while there are none: whoever puts the first one sends somebody.
-        if idle.len() == 1 {
+        let mut waiting = self.lock();
+        waiting.connections.push((connection, Instant::now()));
+        if !waiting.is_watched {
+            waiting.is_watched = true;
             tokio::spawn(Arc::clone(self).close_old_ones());
         }
     }
@@ -188,9 +204,10 @@ impl Idle {
     async fn close_old_ones(self: Arc<Self>) {
         loop {
             tokio::time::sleep(IDLE).await;
-            let mut idle = self.lock();
-            idle.retain(|(_, since)| since.elapsed() < IDLE);
-            if idle.is_empty() {
+            let mut waiting = self.lock();
+            waiting.connections.retain(|(_, since)| since.elapsed() < IDLE);
+            if waiting.connections.is_empty() {
+                waiting.is_watched = false;
                 return;
             }
         }
@@ -199,7 +216,8 @@ impl Idle {
 
 impl Connections {
     pub(super) fn new(options: PgConnectOptions, max: u32) -> Self {
-        let host = options.get_socket().map_or(options.get_host().into(), |socket| socket.to_string_lossy().into_owned());
+        let host =
+            options.get_socket().map_or(options.get_host().into(), |socket| socket.to_string_lossy().into_owned());
         let place = format!(
             "{}@{host}:{}/{}",
             options.get_username(),
@@ -207,7 +225,7 @@ impl Connections {
             options.get_database().unwrap_or_default()
         );
         let slots = Arc::new(Semaphore::new(max.max(1) as usize));
-        Self { options, place, slots, idle: Arc::default(), ready: Arc::default() }
+        Self { options, place, slots, idle: Arc::default(), schema: Arc::default() }
     }
 
     /// Does `work` on tables that are up to date.
@@ -220,9 +238,21 @@ impl Connections {
         self.attempt(doing, work).await
     }
 
-    /// Brings the tables up to date, once.
+    /// Brings the tables up to date, once; and again when they turn out to be gone.
     pub(super) async fn ready(&self) -> Result<(), StateError> {
-        self.ready.get_or_try_init(|| self.migrated()).await.map(|()| ())
+        let is_current = || self.schema.is_current.load(Ordering::Acquire);
+        if is_current() {
+            return Ok(());
+        }
+        let Ok(turn) = timeout(OPERATION, self.schema.turn.lock()).await else {
+            return Err(self.no_answer("bringing the schema up to date"));
+        };
+        if !is_current() {
+            self.migrated().await?;
+            self.schema.is_current.store(true, Ordering::Release);
+        }
+        drop(turn);
+        Ok(())
     }
 
     /// On a thread of its own: the future of the migrations can't be shown to move between threads.
@@ -243,16 +273,21 @@ impl Connections {
     ) -> Result<T, StateError> {
         match timeout(OPERATION, work).await {
             Ok(result) => result.map_err(|error| self.failed(doing, error)),
-            Err(_) => Err(StateError {
-                kind: StateErrorKind::Unavailable,
-                what: format!("{doing} ({}): no answer within {} s", self.place, OPERATION.as_secs()),
-                source: None,
-            }),
+            Err(_) => Err(self.no_answer(doing)),
         }
+    }
+
+    fn no_answer(&self, doing: &str) -> StateError {
+        let what = format!("{doing} ({}): no answer within {} s", self.place, OPERATION.as_secs());
+        StateError { kind: StateErrorKind::Unavailable, what, source: None }
     }
 
     pub(super) fn failed(&self, doing: &str, error: sqlx::Error) -> StateError {
         let place = &self.place;
+        if is_without_tables(&error) {
+            // A database that was made anew: whoever comes next makes them.
+            self.schema.is_current.store(false, Ordering::Release);
+        }
         match error {
             sqlx::Error::RowNotFound => StateError {
                 kind: StateErrorKind::Unavailable,
@@ -299,7 +334,7 @@ impl Connections {
     /// Whatever comes later is refused.
     pub(super) fn close(&self) {
         self.slots.close();
-        self.idle.lock().clear();
+        self.idle.lock().connections.clear();
     }
 }
 
@@ -327,11 +362,15 @@ impl Transaction {
     }
 }
 
+fn is_without_tables(error: &sqlx::Error) -> bool {
+    error.as_database_error().and_then(|cause| cause.code()).is_some_and(|code| code == UNDEFINED_TABLE)
+}
+
 fn kind_of(error: &sqlx::Error) -> StateErrorKind {
     match error {
         sqlx::Error::Database(cause) => match cause.code().as_deref().unwrap_or_default() {
-            // Somebody may still grant it.
-            "42501" => StateErrorKind::Unavailable,
+            // Somebody may still grant it, and tables that are gone are made by the next call.
+            INSUFFICIENT_PRIVILEGE | UNDEFINED_TABLE => StateErrorKind::Unavailable,
             // Every statement here is fixed and tested: one that doesn't fit the tables means that they aren't ours.
             code if ["22", "23", "42"].contains(&code.get(..2).unwrap_or_default()) => StateErrorKind::Corrupt,
             // Gone, full, not let in, a lock not had, too many connections, about to stop.

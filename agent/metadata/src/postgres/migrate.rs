@@ -33,8 +33,10 @@ pub(super) async fn migrate(connections: &Connections) -> Result<(), StateError>
 async fn is_current(connections: &Connections) -> Result<bool, sqlx::Error> {
     let mut transaction = connections.begin_read_only().await?;
     let connection = &mut transaction.connection;
-    let exists: bool =
-        query_scalar("SELECT to_regclass('_sqlx_migrations') IS NOT NULL").persistent(false).fetch_one(&mut *connection).await?;
+    let exists: bool = query_scalar("SELECT to_regclass('_sqlx_migrations') IS NOT NULL")
+        .persistent(false)
+        .fetch_one(&mut *connection)
+        .await?;
     let mut applied: Vec<Vec<u8>> = Vec::new();
     if exists {
         applied = query_scalar("SELECT checksum FROM _sqlx_migrations WHERE success ORDER BY version")

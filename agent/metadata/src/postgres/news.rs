@@ -56,11 +56,9 @@ pub(super) async fn listen(options: PgConnectOptions, hints: broadcast::Sender<O
     }
 }
 
-async fn listen_once(
-    options: PgConnectOptions,
-    hints: &broadcast::Sender<Option<String>>,
-) -> Result<(), sqlx::Error> {
-    let pool = PgPoolOptions::new().max_connections(1).max_lifetime(None).idle_timeout(None).connect_with(options).await?;
+async fn listen_once(options: PgConnectOptions, hints: &broadcast::Sender<Option<String>>) -> Result<(), sqlx::Error> {
+    let pool =
+        PgPoolOptions::new().max_connections(1).max_lifetime(None).idle_timeout(None).connect_with(options).await?;
     let mut listener = PgListener::connect_with(&pool).await?;
     listener.eager_reconnect(false);
     listener.listen(CHANNEL).await?;

@@ -27,7 +27,11 @@ pub(super) async fn record(
         let mut transaction = connections.begin().await?;
         let connection = &mut transaction.connection;
         if alone {
-            query("SELECT FROM stores WHERE id = $1 FOR UPDATE").persistent(false).bind(store).execute(&mut *connection).await?;
+            query("SELECT FROM stores WHERE id = $1 FOR UPDATE")
+                .persistent(false)
+                .bind(store)
+                .execute(&mut *connection)
+                .await?;
         }
         let mut batch = read(connection, store, client, &batch::keys(&changes)).await?;
         let head = batch.head;
