@@ -5,6 +5,7 @@
 
 mod agent;
 mod args;
+mod cache;
 mod client;
 mod config;
 mod doctor;
@@ -48,7 +49,7 @@ fn main() -> ExitCode {
         Command::Completions { shell } => completions(*shell, &output),
         Command::Man(args) => man::run(args, &output),
         Command::Doctor(args) => doctor::run(args, &cli.global, &output),
-        Command::Cache(_) => Err(Failure::not_yet("cache", "there is no cache to look at either")),
+        Command::Cache { command } => client(&cli.global, async |client| cache::run(command, client, &output).await),
         Command::LogLevel { level } => client(&cli.global, async |client| log_level(*level, client, &output).await),
         Command::Version(args) => version::run(args, &output),
     };

@@ -1,4 +1,4 @@
-//! What the integration tests and the benchmarks stand on: real S3 servers and databases, a counting proxy, rclone, the real binary,
+//! What the integration tests and the benchmarks stand on: real S3 servers, databases and caches, a counting proxy, rclone, the real binary,
 //! trees of files, and waiting for conditions.
 //!
 //! Not shipped and used by nothing that is. Everything is started on free loopback ports and in folders of its own, and is
@@ -18,6 +18,7 @@ pub mod postgres;
 pub mod process;
 pub mod proxy;
 pub mod rclone;
+pub mod redis;
 pub mod replica;
 pub mod server;
 pub mod stranger;

@@ -16,6 +16,7 @@ const ARROWS: &[(&str, &[&str])] = &[
         "gosync-agent",
         &[
             "gosync-api",
+            "gosync-cache",
             "gosync-dev-s3",
             "gosync-engine",
             "gosync-fs",
@@ -26,6 +27,7 @@ const ARROWS: &[(&str, &[&str])] = &[
         ],
     ),
     ("gosync-api", &[]),
+    ("gosync-cache", &["gosync-engine", "gosync-plan"]),
     ("gosync-dev-s3", &[]),
     ("gosync-engine", &["gosync-plan"]),
     ("gosync-fs", &["gosync-engine", "gosync-plan"]),
@@ -40,6 +42,7 @@ const ARROWS: &[(&str, &[&str])] = &[
 const ROOMS: &[(&str, &[&str], &str)] = &[
     ("aws-", &["gosync-s3"], "what the store is called is that crate's secret"),
     ("sqlx", &["gosync-metadata", "gosync-dev-s3"], "SQL has two homes, and neither knows the other"),
+    ("fred", &["gosync-cache"], "an old client stays behind a port"),
     ("notify", &["gosync-fs"], "watching is the local tree's"),
     ("rustix", &["gosync-fs"], "system calls are the local tree's"),
     ("libc", &["gosync-fs"], "so is the one unsafe call"),
@@ -47,7 +50,15 @@ const ROOMS: &[(&str, &[&str], &str)] = &[
     ("prometheus-client", &["gosync-telemetry"], "others count through the observer"),
     (
         "tokio",
-        &["gosync", "gosync-agent", "gosync-dev-s3", "gosync-metadata", "gosync-s3", "gosync-telemetry"],
+        &[
+            "gosync",
+            "gosync-agent",
+            "gosync-cache",
+            "gosync-dev-s3",
+            "gosync-metadata",
+            "gosync-s3",
+            "gosync-telemetry",
+        ],
         "the engine runs in the simulator, whose time and order are its own",
     ),
 ];

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod bursts;
+mod cache;
 mod changes;
 mod conformance_store;
 mod crash_points;

@@ -114,8 +114,6 @@ fn what_is_not_there_yet_is_valid_in_a_config_and_refused_by_the_agent() {
     let yaml = "\
 data_dir: ~/data
 log: {file: ~/log}
-cache:
-  enabled: true
 s3: {endpoint: \"http://127.0.0.1:1\", bucket: files}
 agent:
   otlp: {endpoint: \"http://127.0.0.1:1\"}
@@ -123,7 +121,7 @@ syncs:
   - {name: ours, local_path: ~/c, s3_path: /c}
 ";
     write(&home.path().join("config.yaml"), yaml);
-    let refused = [(4, "cache.enabled"), (7, "agent.otlp.endpoint")];
+    let refused = [(5, "agent.otlp.endpoint")];
     let valid = gosync(home.path(), &["config", "validate", "--config", "config.yaml"]).output().unwrap();
     assert_eq!(valid.status.code(), Some(0), "{}", errors(&valid));
     let agent = gosync(home.path(), &["agent", "--config", "config.yaml"]).output().unwrap();

@@ -11,11 +11,11 @@ use std::time::Duration;
 
 use gosync_api::config::{AgentConfig, HydrationMode, LogLevel, MirrorConfig, OnTimeout, Problems, Wrong, label_of};
 use gosync_api::messages::{
-    Acknowledged, Dependency, ErrorBody, ErrorCode, ErrorNow, List, ListEntry, MirrorMade, MirrorRequest, MirrorState,
-    Probe, ProbeResult, State,
+    Acknowledged, CacheState, Dependency, ErrorBody, ErrorCode, ErrorNow, List, ListEntry, MirrorMade, MirrorRequest,
+    MirrorState, Probe, ProbeResult, State,
 };
 use gosync_api::words::{Phase, Status};
-use gosync_engine::ports::StateError;
+use gosync_engine::ports::{Cache as _, StateError};
 use gosync_metadata::SqliteMetadata;
 use jiff::Timestamp;
 use tokio::time::Instant;
@@ -73,6 +73,7 @@ impl Agent {
             restart_needed: RwLock::default(),
             dependencies: Mutex::default(),
         });
+        agent.use_caches(&agent.config()).await;
         let rows = agent.metadata.mirrors().await?;
         let paused = |name: &str| rows.iter().any(|row| row.name == name && row.paused);
         for mirror in &agent.config().syncs {
@@ -100,6 +101,12 @@ impl Agent {
         let name = settings.name.clone();
         let mirror = Mirror::start(settings, paused, Arc::clone(&self.parts));
         self.mirrors.write().unwrap_or_else(PoisonError::into_inner).insert(name, mirror);
+    }
+
+    /// Mirrors made by commands have the settings of the agent.
+    async fn use_caches(&self, config: &AgentConfig) {
+        let settings = std::iter::once(&config.cache).chain(config.syncs.iter().map(|mirror| &mirror.cache));
+        self.parts.caches.use_only(settings.collect()).await;
     }
 
     /// The config in force.
@@ -288,6 +295,7 @@ impl Agent {
             self.mirrors.write().unwrap_or_else(PoisonError::into_inner).remove(mirror.name());
             tracing::info!(mirror = mirror.name(), "stopped: the config has other settings for it, or none");
         }
+        self.use_caches(&force).await;
         for settings in wanted {
             if self.mirror(&settings.name).is_err() {
                 let paused = rows.iter().any(|row| row.name == settings.name && row.paused);
@@ -355,7 +363,7 @@ impl Agent {
     async fn look_at_all(&self) -> Vec<(Arc<Mirror>, MirrorState, Seen)> {
         let looks = self.mirrors().into_iter().map(|mirror| async move {
             let seen = mirror.look().await;
-            let state = tell::mirror_state(about(&mirror), &seen);
+            let state = self.state_of(&mirror, &seen);
             (mirror, state, seen)
         });
         let all = futures_util::future::join_all(looks).await;
@@ -364,7 +372,13 @@ impl Agent {
     }
 
     pub async fn mirror_state(&self, mirror: &Mirror) -> MirrorState {
-        tell::mirror_state(about(mirror), &mirror.look().await)
+        self.state_of(mirror, &mirror.look().await)
+    }
+
+    fn state_of(&self, mirror: &Mirror, seen: &Seen) -> MirrorState {
+        let cache = self.parts.caches.get(&mirror.config.cache).map(|cache| cache.counts());
+        let cache = cache.map_or_else(CacheState::default, |(hits, misses)| CacheState { enabled: true, hits, misses });
+        MirrorState { cache, ..tell::mirror_state(about(mirror), seen) }
     }
 
     /// A store or a database is up unless a mirror on it says otherwise.
@@ -386,8 +400,16 @@ impl Agent {
                 _ => (format!("{kind} {place}"), *up),
             })
             .collect();
+        let caches = self.parts.caches.all();
         let mut known = self.dependencies.lock().unwrap_or_else(PoisonError::into_inner);
         let mut found = BTreeMap::new();
+        for used in &caches {
+            let name = if caches.len() == 1 { "cache".to_owned() } else { format!("cache {}", used.address()) };
+            let standing = used.cache.as_ref().map(|cache| cache.standing()).unwrap_or_default();
+            self.parts.metrics.dependency(&name, standing.up);
+            let since = Timestamp::from_millisecond(standing.since_ms).ok().filter(|_| standing.since_ms > 0);
+            found.insert(name.clone(), Dependency { name, up: standing.up, since });
+        }
         for (name, up) in named {
             let since = match known.get(&name) {
                 Some(before) if before.up == up => before.since,

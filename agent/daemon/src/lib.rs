@@ -2,7 +2,7 @@
 //!
 //! * `start`, `signals`, `reload`, `drain`: an agent from its start to its end;
 //! * `agent`, `one_mirror`, `root`, `watcher`, `neighbours`: its mirrors, each run by an engine;
-//! * `ports`, `stores`, `throttle`, `parts`: what engines work with;
+//! * `ports`, `stores`, `caches`, `throttle`, `parts`: what engines work with;
 //! * `socket`, `http`, `provision`: who talks to it;
 //! * `tell`, `words`, `limits`: between the engine's words and those that people know;
 //! * `dev`, `screen`: the playground;
@@ -12,6 +12,7 @@
 //! 0 ended and all was flushed, 1 not all was flushed or it could not start, 2 the config is wrong.
 
 mod agent;
+mod caches;
 mod chain;
 mod crash;
 mod databases;

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use gosync_telemetry::{LogLevel, Metrics};
 
+use crate::caches::Caches;
 use crate::databases::Databases;
 use crate::neighbours::Neighbours;
 use crate::ports::TokioClock;
@@ -19,6 +20,7 @@ pub struct Parts {
     pub store_identity: Option<String>,
     pub stores: Stores,
     pub databases: Databases,
+    pub caches: Caches,
     pub metrics: Arc<Metrics>,
     pub neighbours: Arc<Neighbours>,
     pub clock: Arc<TokioClock>,

@@ -17,6 +17,7 @@ use tokio::net::TcpListener;
 use tokio::runtime::Runtime;
 
 use crate::agent::{Agent, MetricsAddress};
+use crate::caches::Caches;
 use crate::device::device_name;
 use crate::neighbours::Neighbours;
 use crate::databases::Databases;
@@ -128,6 +129,7 @@ pub async fn start(ground: Ground, setup: Setup) -> Result<Running, StartError> 
         store_identity: setup.store_identity,
         stores: Stores::new(Arc::new(RequestTeller(Arc::clone(&metrics)))),
         databases: Databases::default(),
+        caches: Caches::default(),
         metrics,
         neighbours: Arc::new(Neighbours::default()),
         clock: Arc::new(TokioClock::new()),

@@ -143,9 +143,15 @@ Examples:
   gosync doctor
   gosync doctor --config ./config.yaml --format json")]
     Doctor(DoctorArgs),
-    /// Look at the cache, or empty it
-    #[command(hide = true)]
-    Cache(Later),
+    /// Look at the cache in Redis, or empty it
+    #[command(after_help = "\
+Examples:
+  gosync cache stats
+  gosync cache flush")]
+    Cache {
+        #[command(subcommand)]
+        command: CacheCommand,
+    },
     /// Change how much the agent logs, until it is restarted or reads its config again
     #[command(after_help = "\
 Example:
@@ -168,6 +174,20 @@ Example:
 pub struct Later {
     #[arg(allow_hyphen_values = true, hide = true)]
     rest: Vec<OsString>,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum CacheCommand {
+    /// How it stands: hits and misses of the agent, keys, memory
+    #[command(after_help = "\
+Example:
+  gosync cache stats --format json")]
+    Stats,
+    /// Drop every entry under its prefix, and no other key; all is read anew from where it came
+    #[command(after_help = "\
+Example:
+  gosync cache flush")]
+    Flush,
 }
 
 #[derive(Debug, Args)]

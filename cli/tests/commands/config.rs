@@ -99,22 +99,28 @@ fn the_agent_tells_mistakes_as_validate_does() {
     assert!(agent.stderr.starts_with("error: ") && agent.stderr.contains("\nnext: "), "{}", agent.stderr);
     assert!(!home.path().join("d").exists());
 
-    std::fs::write(home.path().join("c.yaml"), "data_dir: d\ns3: {bucket: my-bucket}\ncache: {enabled: true}\n")
-        .unwrap();
+    std::fs::write(
+        home.path().join("c.yaml"),
+        "data_dir: d\ns3: {bucket: my-bucket}\nagent: {otlp: {endpoint: \"http://127.0.0.1:1\"}}\n",
+    )
+    .unwrap();
     let agent = at(home.path(), &["agent", "-c", "c.yaml", "--format", "json"]);
     let error = error_of(&agent);
     assert_eq!((agent.code, &error["code"]), (2, &serde_json::json!("not-yet")));
-    assert_eq!(error["problems"][0]["key"], "cache.enabled");
+    assert_eq!(error["problems"][0]["key"], "agent.otlp.endpoint");
 }
 
 #[test]
 fn validate_says_what_this_release_refuses_to_run() {
     let home = tempfile::tempdir().unwrap();
-    std::fs::write(home.path().join("c.yaml"), "data_dir: d\ns3: {bucket: my-bucket}\ncache: {enabled: true}\n")
-        .unwrap();
+    std::fs::write(
+        home.path().join("c.yaml"),
+        "data_dir: d\ns3: {bucket: my-bucket}\nagent: {otlp: {endpoint: \"http://127.0.0.1:1\"}}\n",
+    )
+    .unwrap();
     let ran = at(home.path(), &["config", "validate", "-c", "c.yaml"]);
     assert_eq!(ran.code, 0);
-    assert!(ran.stderr.contains("not yet") && ran.stderr.contains("cache.enabled"), "{}", ran.stderr);
+    assert!(ran.stderr.contains("not yet") && ran.stderr.contains("agent.otlp.endpoint"), "{}", ran.stderr);
 }
 
 #[test]

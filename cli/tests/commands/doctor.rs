@@ -86,10 +86,11 @@ fn what_the_agent_would_refuse_and_a_root_that_was_known_are_wrong() {
     std::fs::create_dir_all(home.path().join("data/mirrors")).unwrap();
     std::fs::write(home.path().join("data/mirrors/docs.db"), "").unwrap();
     let text = std::fs::read_to_string(home.path().join("config.yaml")).unwrap();
-    let text = text.replacen("\"data_dir\"", "\"cache\":{\"enabled\":true},\"data_dir\"", 1);
-    std::fs::write(home.path().join("config.yaml"), text).unwrap();
+    let mut config: Value = serde_json::from_str(&text).unwrap();
+    config["agent"]["otlp"] = json!({"endpoint": "http://127.0.0.1:1"});
+    std::fs::write(home.path().join("config.yaml"), config.to_string()).unwrap();
     let found = diagnosis(&doctor(home.path(), &[]));
-    assert!(check(&found, "config", "wrong")["found"].as_str().unwrap().contains("cache.enabled"));
+    assert!(check(&found, "config", "wrong")["found"].as_str().unwrap().contains("agent.otlp.endpoint"));
     assert!(check(&found, "root", "wrong")["found"].as_str().unwrap().contains("is gone"));
     assert_eq!(std::fs::metadata(home.path().join("data/mirrors/docs.db")).unwrap().len(), 0);
 }

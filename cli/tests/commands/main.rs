@@ -4,6 +4,7 @@
 
 mod agent;
 mod build;
+mod cache;
 mod config;
 mod doctor;
 mod local;

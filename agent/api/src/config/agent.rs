@@ -113,7 +113,7 @@ section! {
 }
 
 section! {
-    /// The cache in front of the database.
+    /// The cache that agents share: what one has read, the others need not read again.
     pub struct Cache {
         /// Use the cache.
         enabled: bool = false,

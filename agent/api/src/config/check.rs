@@ -17,6 +17,8 @@ use crate::words::Direction;
 
 /// Largest part of a multipart upload: 5 GiB.
 const PART_BYTES_MAX: Bytes = Bytes(5 << 30);
+/// Largest content in a cache: larger ones are not faster from there.
+const CONTENT_BYTES_MAX: Bytes = Bytes(16 << 20);
 
 /// Checks a config that has been read. `start` is where required keys are missed that nothing is near to.
 pub(crate) fn whole(config: &AgentConfig, start: Option<&Place>, disk: &dyn Disk, problems: &mut Vec<Problem>) {
@@ -191,7 +193,14 @@ impl Check<'_> {
         self.range(section, "ttl", !cache.ttl.is_zero(), "more than 0s");
         let redis = join_path(section, "redis");
         self.range(&redis, "prefix", !cache.redis.prefix.is_empty(), "at least one character");
-        if !cache.redis.url.is_empty() {
+        self.range(&redis, "db", cache.redis.db <= 255, "0 to 255");
+        self.range(section, "max_content_size", cache.max_content_size <= CONTENT_BYTES_MAX, "16MiB at most");
+        let url = cache.redis.url.expose();
+        if !url.is_empty() {
+            let schemes = ["redis://", "rediss://"];
+            let is_url = schemes.iter().filter_map(|scheme| url.strip_prefix(scheme)).any(|rest| !rest.is_empty());
+            // Not repeated: it may hold a password.
+            self.range(&redis, "url", is_url, "redis://[user:password@]host[:port][/database], or rediss:// with TLS");
             self.url_and_parts(&redis, &["host", "port", "username", "db", "tls"]);
         }
     }

@@ -3,6 +3,7 @@
 //! Fields that are missing take their default and unknown ones are passed over, so that a command and an agent of
 //! neighbouring versions understand each other; [`version::agree`] says why when they don't.
 
+pub mod cache;
 pub mod error;
 pub mod explain;
 pub mod plan;
@@ -12,6 +13,7 @@ pub mod state;
 pub mod v1;
 pub mod version;
 
+pub use cache::{CacheFlushed, CacheStats, Caches, CachesFlushed};
 pub use error::{ErrorBody, ErrorCode, ErrorDetail};
 pub use explain::{
     Entry, ExplainRequest, Explained, Explanation, FolderSummary, IgnoredBy, LastChange, UnderWay, WaitsFor,
@@ -57,6 +59,10 @@ pub mod route {
     pub const TRASH_LIST: &str = "/sync/trash/list";
     /// POST [`super::RestoreRequest`]: [`super::Restored`].
     pub const TRASH_RESTORE: &str = "/sync/trash/restore";
+    /// GET: [`super::Caches`].
+    pub const CACHE_STATS: &str = "/cache/stats";
+    /// POST: [`super::CachesFlushed`].
+    pub const CACHE_FLUSH: &str = "/cache/flush";
     /// POST [`super::LogLevelRequest`]: [`super::LogLevelSet`].
     pub const LOG_LEVEL: &str = "/log-level";
     /// GET with [`super::ProbeRequest`] as query: [`super::ProbeResult`].

@@ -4,6 +4,7 @@
 //! goes away.
 
 mod answers;
+mod cache;
 mod commands;
 mod explain;
 mod lines;
@@ -76,6 +77,8 @@ fn router(agent: Arc<Agent>) -> Router {
         .route(route::DENY, post(answers::deny))
         .route(route::TRASH_LIST, get(trash::list))
         .route(route::TRASH_RESTORE, post(trash::restore))
+        .route(route::CACHE_STATS, get(cache::stats))
+        .route(route::CACHE_FLUSH, post(cache::flush))
         .route(route::LOG_LEVEL, post(commands::log_level))
         .route(route::PROBE, get(commands::probe))
         .fallback(reply::no_such_route)

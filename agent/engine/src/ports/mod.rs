@@ -1,5 +1,11 @@
 //! What the engine needs of the world. Each trait has one conformance suite that every implementation passes.
 
+pub mod cache;
+#[cfg(feature = "conformance")]
+pub mod cache_conformance;
+pub mod cache_entries;
+#[cfg(feature = "conformance")]
+pub mod cache_memory;
 pub mod local;
 #[cfg(feature = "conformance")]
 pub mod local_conformance;
@@ -15,6 +21,8 @@ pub mod store;
 
 use std::sync::Arc;
 
+pub use cache::{Cache, CacheError, CacheErrorKind};
+pub use cache_entries::StoreCache;
 pub use local::{FolderEntry, Lease, LocalTree, RootFacts, Space, Stat, TreeError, TreeErrorKind, TreeFile};
 pub use metadata::{FileRow, MetadataStore};
 pub use observer::{Event, Observer};
