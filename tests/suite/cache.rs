@@ -3,6 +3,7 @@
 mod agents;
 mod entries;
 mod hints;
+mod rows;
 mod settings;
 mod trouble;
 

@@ -1,14 +1,17 @@
 //! The cache in Redis that agents of one store share. Only here is fred named.
 //!
 //! * [`RedisCache`]: entries, statistics and hints, behind a circuit: a Redis that is down, hangs or refuses costs nobody
-//!   more than one short wait.
+//!   more than one short wait;
+//! * [`CachedMetadata`]: a metadata store that reads through the cache, whatever is behind it.
 //!
 //! Nothing that comes out of Redis is believed here: that is decided by the engine's `StoreCache`.
 
 mod circuit;
 mod config;
 mod hints;
+mod metadata;
 mod redis;
 
 pub use config::{ConfigError, RedisConfig};
+pub use metadata::CachedMetadata;
 pub use redis::RedisCache;

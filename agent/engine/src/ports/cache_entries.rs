@@ -210,6 +210,8 @@ impl StoreCache {
         let ttl_ms = self.limits().ttl_ms;
         let entries = rows.into_iter().filter_map(|(key, row)| {
             let key = self.row_key(&key);
+            // The feed had reached what the row tells of, too.
+            let as_of = row.as_ref().map_or(as_of, |row| row.seq.max(as_of));
             let value = self.seal(&key, &RowEntry::Row { as_of, row })?;
             let fits = value.len() as u64 <= ROW_BYTES_MAX + HASH_BYTES as u64;
             fits.then_some(NewEntry { key, value, ttl_ms, only_if_absent: true })

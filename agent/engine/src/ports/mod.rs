@@ -4,7 +4,6 @@ pub mod cache;
 #[cfg(feature = "conformance")]
 pub mod cache_conformance;
 pub mod cache_entries;
-#[cfg(feature = "conformance")]
 pub mod cache_memory;
 pub mod local;
 #[cfg(feature = "conformance")]
