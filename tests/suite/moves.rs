@@ -77,11 +77,16 @@ fn act(place: &Path, side: &str, act: Act) {
 }
 
 async fn two_replicas(folder: &Folder, bucket: &Stranger) -> [Replica; 2] {
-    let left = Replica::start(folder, "left", bucket).await;
-    left.agent.in_step(MIRROR).await;
-    let right = Replica::start(folder, "right", bucket).await;
-    right.agent.in_step(MIRROR).await;
-    [left, right]
+    let in_step = async |name: &str| {
+        let replica = Replica::start(folder, name, bucket).await;
+        wait::until_within(LONG, &format!("{name} is in step"), async || {
+            let flush = replica.agent.flush(MIRROR, "60s");
+            wait::hold(flush.code == Some(0), flush.told)
+        })
+        .await;
+        replica
+    };
+    [in_step("left").await, in_step("right").await]
 }
 
 /// Both folders and the bucket hold the same: returned.
