@@ -49,11 +49,6 @@ impl Failure {
         Self::new(Exit::Usage, "usage", message, hint)
     }
 
-    /// What is known, but not of this release.
-    pub fn not_yet(command: &str, hint: &str) -> Self {
-        Self::new(Exit::Usage, "not-yet", format!("not yet: `gosync {command}` is not in this release"), hint)
-    }
-
     /// A config that holds, but asks for what this release does not do.
     pub fn config_not_yet(problems: Vec<Problem>) -> Self {
         Self::Told(Box::new(Report {

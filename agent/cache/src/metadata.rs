@@ -13,6 +13,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
+use futures_util::StreamExt as _;
 use gosync_engine::ports::cache::Cache;
 use gosync_engine::ports::cache_entries::{FILL_WITHIN_MS, FeedHead, RowFound};
 use gosync_engine::ports::metadata::{
@@ -20,6 +21,7 @@ use gosync_engine::ports::metadata::{
     SyncConfigRow, SyncStateRow,
 };
 use gosync_engine::ports::{StateError, StoreCache};
+use tokio_util::task::AbortOnDropHandle;
 
 /// Keys whose newest change is remembered; beyond that, only that there were changes.
 const KNOWN_MAX: usize = 10_000;
@@ -28,6 +30,7 @@ pub struct CachedMetadata {
     inner: Arc<dyn MetadataStore>,
     cache: Arc<dyn Cache>,
     stores: Mutex<HashMap<i64, Known>>,
+    tell: Option<Arc<dyn Fn() + Send + Sync>>,
 }
 
 /// What this agent knows of one store.
@@ -46,6 +49,7 @@ struct Known {
     changed: HashMap<String, u64>,
     /// Keys that were changed here and that the cache could not be told of.
     unmarked: BTreeSet<String>,
+    _listening: Option<AbortOnDropHandle<()>>,
 }
 
 impl Known {
@@ -67,7 +71,14 @@ impl Known {
 impl CachedMetadata {
     #[must_use]
     pub fn new(inner: Arc<dyn MetadataStore>, cache: Arc<dyn Cache>) -> Self {
-        Self { inner, cache, stores: Mutex::default() }
+        Self { inner, cache, stores: Mutex::default(), tell: None }
+    }
+
+    /// The same, which calls `tell` whenever somebody may have changed a store whose row was asked for here: hints, so too
+    /// often and sometimes not at all.
+    #[must_use]
+    pub fn telling(self, tell: impl Fn() + Send + Sync + 'static) -> Self {
+        Self { tell: Some(Arc::new(tell)), ..self }
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<i64, Known>> {
@@ -87,8 +98,17 @@ impl CachedMetadata {
             known.head = known.head.max(row.head_seq);
             return;
         }
+        let cache = StoreCache::new(Arc::clone(&self.cache), endpoint, bucket, &row.epoch);
+        let listening = self.tell.clone().map(|tell| {
+            let mut heads = cache.heads();
+            AbortOnDropHandle::new(tokio::spawn(async move {
+                while heads.next().await.is_some() {
+                    tell();
+                }
+            }))
+        });
         let known = Known {
-            cache: StoreCache::new(Arc::clone(&self.cache), endpoint, bucket, &row.epoch),
+            cache,
             endpoint: endpoint.to_owned(),
             bucket: bucket.to_owned(),
             epoch: row.epoch.clone(),
@@ -97,6 +117,7 @@ impl CachedMetadata {
             floor: 0,
             changed: HashMap::new(),
             unmarked: BTreeSet::new(),
+            _listening: listening,
         };
         stores.insert(row.id, known);
     }
@@ -191,8 +212,7 @@ impl MetadataStore for CachedMetadata {
             return self.inner.files_by_key(store, keys).await;
         };
         let began = Instant::now();
-        let cached: HashMap<&str, RowFound> =
-            asked.iter().map(|(key, _)| *key).zip(cache.rows(&asked).await).collect();
+        let cached: HashMap<&str, RowFound> = asked.iter().map(|(key, _)| *key).zip(cache.rows(&asked).await).collect();
         let missing: Vec<String> =
             keys.iter().filter(|key| !matches!(cached.get(key.as_str()), Some(RowFound::Row(_)))).cloned().collect();
         let mut read: HashMap<&str, Option<FileRow>> = HashMap::new();
@@ -239,7 +259,7 @@ impl MetadataStore for CachedMetadata {
     }
 
     async fn record(&self, store: i64, client: &str, changes: Vec<FileChange>) -> Result<Recorded, StateError> {
-        let keys: BTreeSet<String> =
+        let keys: Vec<String> =
             changes.iter().map(FileChange::key).filter(|key| is_cached(key)).map(str::to_owned).collect();
         let any = !changes.is_empty();
         self.will_change(store, &keys);

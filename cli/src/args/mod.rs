@@ -2,7 +2,6 @@
 
 mod sync;
 
-use std::ffi::OsString;
 use std::path::PathBuf;
 
 use clap::builder::{PossibleValuesParser, TypedValueParser};
@@ -166,14 +165,6 @@ Example:
 Example:
   gosync version --json")]
     Version(VersionArgs),
-}
-
-/// What is said to a command of a later release: anything.
-#[derive(Debug, Args)]
-#[command(disable_help_flag = true)]
-pub struct Later {
-    #[arg(allow_hyphen_values = true, hide = true)]
-    rest: Vec<OsString>,
 }
 
 #[derive(Debug, Subcommand)]

@@ -33,18 +33,6 @@ fn the_agent_refuses_options_that_are_for_others() {
 }
 
 #[test]
-fn a_command_of_a_later_release_says_so_whatever_follows_it() {
-    let home = tempfile::tempdir().unwrap();
-    let args = ["sync", "wait", "docs", "--for", "17", "--timeout", "5s"];
-    let ran = run(gosync(home.path()).args(args));
-    let (error, next) = ran.stderr.split_once('\n').unwrap();
-    assert!(ran.code == 2 && error.contains("not yet: `gosync ") && next.starts_with("next: "), "{}", ran.stderr);
-    let ran = run(gosync(home.path()).args(args).args(["--format", "json"]));
-    assert_eq!((ran.code, error_of(&ran)["code"].as_str().unwrap()), (2, "not-yet"));
-    assert!(!run(gosync(home.path()).args(["sync", "--help"])).stdout.contains("\n  wait "));
-}
-
-#[test]
 fn version_tells_what_the_binary_is_made_of() {
     let home = tempfile::tempdir().unwrap();
     let short = run(gosync(home.path()).args(["version", "--short"])).stdout;

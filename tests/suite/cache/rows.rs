@@ -282,3 +282,28 @@ async fn who_listens_is_told_of_each_commit_after_its_rows_are_marked() {
     agents.record(1, Vec::new()).await;
     assert_eq!(heads.next().now_or_never(), None);
 }
+
+#[tokio::test]
+async fn an_agent_is_told_of_what_another_one_commits() {
+    let mut redis = Redis::start().await;
+    let cache = Arc::new(open(&config(&redis)).await);
+    let agents = Agents::new(&(Arc::clone(&cache) as Arc<dyn Cache>), 1).await;
+    let (teller, mut told) = tokio::sync::watch::channel(());
+    let listener = CachedMetadata::new(Arc::clone(&agents.database) as _, Arc::clone(&cache) as _).telling(move || {
+        let _ = teller.send(());
+    });
+    listener.store("http://s3", "bucket").await.unwrap();
+    // Listening begins with a look; each commit is another.
+    told.changed().await.unwrap();
+    for round in 0..3 {
+        agents.record(0, vec![put("a", &format!("e{round}"))]).await;
+        told.changed().await.unwrap();
+    }
+    redis.kill();
+    redis.restart().await;
+    up(&cache).await;
+    told.changed().await.unwrap();
+    drop(listener);
+    // Whoever was told has gone: this ends.
+    while told.changed().await.is_ok() {}
+}
