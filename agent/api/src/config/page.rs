@@ -2,7 +2,6 @@
 //! by, so that neither can know a key that the other doesn't.
 
 use super::agent::{AgentConfig, TOP, reference};
-use super::choice::MetadataKind;
 use super::generate::{Profile, generate};
 use super::not_yet::not_yet;
 use super::restart::waits_for_restart;
@@ -69,7 +68,7 @@ fn about(top: &str) -> &'static str {
     match top {
         "log" => "The agent's log.\n\n",
         "metadata" => "The database that says what is known of the buckets.\n\n",
-        "cache" => "A cache in front of the database.\n\n",
+        "cache" => "A Redis that agents share: what one has read, the others need not read again.\n\n",
         "s3" => "The object store. An entry of `syncs` may hold an `s3` of its own, for what differs there.\n\n",
         "syncs" => {
             "The mirrors, one entry each. An entry may also hold `s3`, `metadata`, `cache`, and every key of `sync` \
@@ -106,8 +105,6 @@ fn cell(text: &str) -> String {
 /// What is known, but refused by this release.
 fn later() -> String {
     let mut config = AgentConfig::new("/".into());
-    config.metadata.kind = MetadataKind::Postgres;
-    config.cache.enabled = true;
     config.agent.otlp.endpoint = "http://127.0.0.1:4318".to_owned();
     let keys: Vec<String> =
         not_yet(&config).iter().map(|problem| format!("`{}`: {}", problem.key, problem.what)).collect();
