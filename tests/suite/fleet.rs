@@ -131,7 +131,8 @@ async fn a_new_agent_hydrates_from_the_rows_and_a_restarted_one_asks_the_bucket_
     right.agent.restart().await;
     right.agent.in_step(MIRROR).await;
     let of_objects = |kind| matches!(kind, Kind::List | Kind::Head | Kind::Get | Kind::Put | Kind::Delete | Kind::Copy);
-    let asked: Vec<_> = fleet.proxy.seen().into_iter().filter(|seen| of_objects(seen.kind)).map(|seen| seen.to_string()).collect();
+    let asked: Vec<_> =
+        fleet.proxy.seen().into_iter().filter(|seen| of_objects(seen.kind)).map(|seen| seen.to_string()).collect();
     assert_eq!(asked, Vec::<String>::new());
 }
 
@@ -217,10 +218,8 @@ async fn mirrors_of_overlapping_prefixes_see_each_other() {
     whole.hydrated().await;
     docs.hydrated().await;
     docs.write("a", "from the part");
-    wait::until("the whole has it", async || {
-        fs::read(whole.root.join("docs/a")).map_err(|error| error.to_string())
-    })
-    .await;
+    wait::until("the whole has it", async || fs::read(whole.root.join("docs/a")).map_err(|error| error.to_string()))
+        .await;
     whole.write("docs/b", "from the whole");
     wait::until("the part has it", async || fs::read(docs.root.join("b")).map_err(|error| error.to_string())).await;
 }

@@ -18,9 +18,9 @@ use tokio::runtime::Runtime;
 
 use crate::agent::{Agent, MetricsAddress};
 use crate::caches::Caches;
+use crate::databases::Databases;
 use crate::device::device_name;
 use crate::neighbours::Neighbours;
-use crate::databases::Databases;
 use crate::parts::Parts;
 use crate::ports::{RequestTeller, TokioClock};
 use crate::reload::Source;

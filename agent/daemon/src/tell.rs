@@ -3,8 +3,8 @@
 pub mod trouble;
 
 use gosync_api::messages::{
-    Conditions, ErrorNow, FeedState, Halt, HaltAnswer, MirrorState, PathNote, Pending, Proof, Queue, Receipt, ReceiptPending,
-    StoreState, WatchState,
+    Conditions, ErrorNow, FeedState, Halt, HaltAnswer, MirrorState, PathNote, Pending, Proof, Queue, Receipt,
+    ReceiptPending, StoreState, WatchState,
 };
 use gosync_api::words::{Direction, HaltReason, PathState, Status};
 use gosync_engine::View;

@@ -22,8 +22,20 @@ pub const INTERNAL: &str = "internal";
 pub const OTHER: &str = "other";
 
 /// Every class there is: the closed list behind a metric's label.
-pub const ERROR_CLASSES: &[&str] =
-    &[PERMISSION, LOCKED, SHARED_VOLUME, LOCAL, STATE, METADATA, ENDPOINT, CREDENTIALS, BUCKET, THROTTLED, INTERNAL, OTHER];
+pub const ERROR_CLASSES: &[&str] = &[
+    PERMISSION,
+    LOCKED,
+    SHARED_VOLUME,
+    LOCAL,
+    STATE,
+    METADATA,
+    ENDPOINT,
+    CREDENTIALS,
+    BUCKET,
+    THROTTLED,
+    INTERNAL,
+    OTHER,
+];
 
 /// Classes that say that the store is not there for us.
 pub fn is_of_the_store(class: &str) -> bool {

@@ -124,7 +124,10 @@ pub async fn entries(context: &Context, paths: &[RelPath]) -> Result<Vec<RemoteE
     let Some(store) = context.identity().store else { return Ok(vec![RemoteEntry::Absent; paths.len()]) };
     let keys: Vec<String> = paths.iter().map(|path| context.config.prefix.key(path)).collect();
     let rows = context.ports.metadata.files_by_key(store, &keys).await?;
-    Ok(rows.iter().map(|row| row.as_ref().and_then(object_of).map_or(RemoteEntry::Absent, RemoteEntry::Object)).collect())
+    Ok(rows
+        .iter()
+        .map(|row| row.as_ref().and_then(object_of).map_or(RemoteEntry::Absent, RemoteEntry::Object))
+        .collect())
 }
 
 /// The object that the row says the key holds.

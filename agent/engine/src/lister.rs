@@ -88,7 +88,8 @@ pub async fn list(context: &Context) -> Result<Listing, Failure> {
             if !take_lease(context).await? {
                 return Ok(listing);
             }
-            let recorded = context.ports.metadata.record(store, OUTSIDE, batch.to_vec()).await.map_err(Failure::Metadata)?;
+            let recorded =
+                context.ports.metadata.record(store, OUTSIDE, batch.to_vec()).await.map_err(Failure::Metadata)?;
             listing.recorded += (batch.len() - recorded.refused.len()) as u64;
         }
         match next {

@@ -419,9 +419,8 @@ fn holds_nothing(tree: &dyn LocalTree, folder: &str) -> bool {
         Ok(name) if entry.is_folder != Some(false) => folders.push(format!("{folder}/{name}")),
         _ => others = true,
     });
-    let is_empty = |path: &String| {
-        tree.stat(path).is_ok_and(|stat| stat.kind == Kind::Folder) && holds_nothing(tree, path)
-    };
+    let is_empty =
+        |path: &String| tree.stat(path).is_ok_and(|stat| stat.kind == Kind::Folder) && holds_nothing(tree, path);
     read.is_ok() && !others && folders.iter().all(is_empty)
 }
 

@@ -170,11 +170,8 @@ async fn by_name(route: &str, done: &str, name: &str, client: &Client, output: &
 }
 
 async fn flush(args: &FlushArgs, client: &Client, output: &Output) -> Result<Exit, Failure> {
-    let request = FlushRequest {
-        name: args.name.clone(),
-        wait: args.wait,
-        timeout_seconds: whole_seconds(args.timeout),
-    };
+    let request =
+        FlushRequest { name: args.name.clone(), wait: args.wait, timeout_seconds: whole_seconds(args.timeout) };
     let mut bars = Bars::new("file", output);
     let result: Result<Flushed, Failure> =
         client.work(route::FLUSH, &request, args.timeout + GRACE, |event| bars.on(event)).await;

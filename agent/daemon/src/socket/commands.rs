@@ -10,8 +10,8 @@ use bytes::Bytes;
 use gosync_api::messages::State as AgentState;
 use gosync_api::messages::{
     Acknowledged, ErrorBody, ErrorCode, FlushRequest, Flushed, List, LogLevelRequest, LogLevelSet, MirrorMade,
-    MirrorName, MirrorRequest, PlanRequest, ProbeRequest, ProbeResult, Progress, ProvisionRequest, Receipt, WaitRequest,
-    Waited, WaitedFor,
+    MirrorName, MirrorRequest, PlanRequest, ProbeRequest, ProbeResult, Progress, ProvisionRequest, Receipt,
+    WaitRequest, Waited, WaitedFor,
 };
 use gosync_api::words::Status;
 use gosync_engine::Command;

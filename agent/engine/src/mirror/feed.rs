@@ -329,7 +329,8 @@ impl Core {
             Err(failure) => {
                 self.trouble(&failure);
                 self.feed.failed_listings += 1;
-                self.feed.next_list_ms = now + (500 * backoff_ms(self.feed.failed_listings) / 100).min(interval.max(1_000));
+                self.feed.next_list_ms =
+                    now + (500 * backoff_ms(self.feed.failed_listings) / 100).min(interval.max(1_000));
                 if self.feed.failed_listings >= FAILED_LISTINGS_MAX {
                     // It may be this agent's way to the store alone.
                     self.feed.failed_listings = 0;
