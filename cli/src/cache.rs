@@ -41,7 +41,8 @@ fn one(cache: &CacheStats, now: Timestamp) -> String {
     let mut line = |name: &str, value: &str| text += &format!("  {name:<9}  {value}\n");
     line("prefix", &clean(&cache.prefix));
     let asked = cache.hits + cache.misses;
-    let ratio = if asked == 0 { String::new() } else { format!(" ({} %)", cache.hits * 100 / asked) };
+    let percent = (cache.hits * 100).checked_div(asked);
+    let ratio = percent.map_or_else(String::new, |percent| format!(" ({percent} %)"));
     line("hits", &format!("{} of {}{ratio}", count(cache.hits), things(asked, "read")));
     if cache.up {
         let more = if cache.keys_more { "more than " } else { "" };

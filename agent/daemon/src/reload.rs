@@ -183,10 +183,11 @@ mod tests {
             (_, Some(_)) => key.kind["one of ".len()..].split(", ").next().unwrap().to_owned(),
             ("true or false", _) => (key.default == config::Shown::Bool(false)).to_string(),
             ("duration" | "off or a duration", _) => "17m".to_owned(),
-            ("size", _) => "17MiB".to_owned(),
+            ("size", _) => "7MiB".to_owned(),
             ("number" | "percent", _) => "17".to_owned(),
             ("path", _) => "/elsewhere".to_owned(),
             ("address:port, or \"\" for off", _) => "127.0.0.1:17".to_owned(),
+            _ if key.path == "cache.redis.url" => "redis://elsewhere:17".to_owned(),
             _ if key.path.ends_with("endpoint") => "http://elsewhere:17".to_owned(),
             _ => "elsewhere".to_owned(),
         }

@@ -78,7 +78,7 @@ pub struct FeedHead {
 
 #[derive(Serialize, Deserialize)]
 enum RowEntry {
-    Row { as_of: u64, row: Option<FileRow> },
+    Row { as_of: u64, row: Option<Box<FileRow>> },
     Changed,
 }
 
@@ -185,7 +185,7 @@ impl StoreCache {
                 Some(Some(RowEntry::Row { as_of, row }))
                     if as_of >= *at_least && row.as_ref().is_none_or(|row| row.s3_key == *key) =>
                 {
-                    RowFound::Row(row.map(Box::new))
+                    RowFound::Row(row)
                 }
                 Some(Some(RowEntry::Changed)) => RowFound::Changed,
                 Some(_) => {
@@ -212,7 +212,7 @@ impl StoreCache {
             let key = self.row_key(&key);
             // The feed had reached what the row tells of, too.
             let as_of = row.as_ref().map_or(as_of, |row| row.seq.max(as_of));
-            let value = self.seal(&key, &RowEntry::Row { as_of, row })?;
+            let value = self.seal(&key, &RowEntry::Row { as_of, row: row.map(Box::new) })?;
             let fits = value.len() as u64 <= ROW_BYTES_MAX + HASH_BYTES as u64;
             fits.then_some(NewEntry { key, value, ttl_ms, only_if_absent: true })
         });
