@@ -221,7 +221,9 @@ fn the_manual_has_a_page_for_each_command_and_each_can_be_read() {
     let names: Vec<String> =
         fs::read_dir(&pages).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
     assert!(told.contains(&format!("wrote {} pages", names.len())), "{told}");
-    for name in ["gosync.1", "gosync-agent.1", "gosync-sync-wait.1", "gosync-sync-trash-restore.1", "gosync-cache-stats.1"] {
+    for name in
+        ["gosync.1", "gosync-agent.1", "gosync-sync-wait.1", "gosync-sync-trash-restore.1", "gosync-cache-stats.1"]
+    {
         assert!(names.iter().any(|there| there == name), "{name} in {names:?}");
     }
     assert_eq!(ok(&mut gosync(home.path(), &["man"])), text(&pages.join("gosync.1")));

@@ -2,9 +2,14 @@
 //! with, what was displaced is kept until it is
 //! verified, writes of unknown outcome are looked up, uploads that can't be resumed are aborted.
 
+use gosync_plan::{Ancestor, ContentHash, Fingerprint, Generation, RelPath};
+
+use super::place::parent;
 use super::{Outcome, displaced, partial, remove, upload};
 use crate::context::{Context, DISPLACED, OWN, TMP};
-use crate::look::Failure;
+use crate::digest::Wanted;
+use crate::durable::{Target, durable};
+use crate::look::{Failure, read_digests};
 use crate::planted::{self, Planted};
 use crate::ports::state::{JournalEntry, JournalKind, StateChange, UploadRow};
 use crate::ports::{LocalTree, TreeError, TreeErrorKind};
@@ -42,6 +47,11 @@ pub async fn recover_local(context: &Context) -> Result<Recovered, Failure> {
             Ok(())
         })
         .await??;
+    for entry in &journal {
+        if let JournalKind::Install { new, remote, .. } = &entry.kind {
+            record_installed(context, &entry.path, *new, remote).await?;
+        }
+    }
     let mut recovered = Recovered::default();
     for entry in journal {
         match entry.kind {
@@ -51,6 +61,31 @@ pub async fn recover_local(context: &Context) -> Result<Recovered, Failure> {
     }
     recovered.stale_uploads = stale_uploads(context).await?;
     Ok(recovered)
+}
+
+/// A verified content that was put in its place and not recorded any more: both sides held it. Else it would be taken for an
+/// edit of somebody here, and become a conflict with the next edit elsewhere.
+async fn record_installed(
+    context: &Context,
+    path: &RelPath,
+    new: ContentHash,
+    remote: &Generation,
+) -> Result<(), Failure> {
+    let Some(known) = context.ancestor(path).await?.filter(|known| known.content != Some(new)) else { return Ok(()) };
+    let there = path.clone();
+    let found = context.local(move |tree| read_digests(tree, there.as_str(), Wanted::default())).await?;
+    let Ok(Some((fingerprint, digests))) = found else { return Ok(()) };
+    if digests.blake3 != new {
+        return Ok(());
+    }
+    if durable(context, vec![Target::Folder(parent(path))]).await?.is_err() {
+        return Ok(());
+    }
+    // Whose mode it has is not told: the next look compares it.
+    let fingerprint = Fingerprint { mode: known.fingerprint.mode, ..fingerprint };
+    let ancestor = Ancestor { fingerprint, generation: remote.clone(), content: Some(new), nonce: None, open: false };
+    context.record(vec![StateChange::PutAncestor(path.clone(), ancestor)], Vec::new()).await?;
+    Ok(())
 }
 
 /// Uploads that nobody will go on with: the file is another by now, or it was long ago.
