@@ -83,6 +83,12 @@ async fn an_agent_starts_and_syncs_without_its_redis_and_finds_it_later() {
     pair.both_hold(&files).await;
     agent.in_step(MIRROR).await;
     dependency(&agent, false).await;
+    // The first try to connect has to come to its end before anybody can tell why there is none.
+    wait::until("why it is down is known", async || {
+        let stats = agent.ask(&["cache", "stats"])["caches"][0].clone();
+        wait::hold(stats["trouble"].as_str().is_some_and(|trouble| trouble.contains("refused")), stats)
+    })
+    .await;
     let output = agent.run(&["cache", "flush"]);
     let told = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.code() == Some(1) && told.contains("next:") && told.contains("refused"), "{told}");

@@ -36,11 +36,11 @@ async fn every_mistake_is_told_and_the_exit_code_is_two() {
 async fn what_is_not_there_yet_is_refused_by_name() {
     let rig = Rig::new().await;
     let mut config = rig.one_mirror();
-    config["cache"] = json!({"enabled": true});
+    config["agent"]["otlp"] = json!({"endpoint": "http://127.0.0.1:1"});
     let mut agent = rig.launch(&config);
     assert_eq!(agent.end().await.code(), Some(2));
     let log = agent.log();
-    assert!(log.contains("not yet") && log.contains("cache.enabled"), "{log}");
+    assert!(log.contains("not yet") && log.contains("agent.otlp.endpoint"), "{log}");
 }
 
 #[tokio::test]
