@@ -48,6 +48,7 @@ bench: tools ## measure against rclone on the same server; results in bench/resu
 	$(RUN) run --release -p gosync-tests --bin bench line
 	$(RUN) run --release -p gosync-tests --bin bench scale
 	$(RUN) run --release -p gosync-tests --bin bench feed
+	$(RUN) run --release -p gosync-tests --bin bench fleet
 
 clean: ## remove what these targets made: target, results and the built tools
 	$(CARGO) clean

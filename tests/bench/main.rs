@@ -7,6 +7,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod feed;
+mod fleet;
 mod run;
 mod scale;
 
@@ -110,7 +111,8 @@ async fn main() {
         Some("line") => beside_rclone(&LONG_LINE).await,
         Some("scale") => scale::run().await,
         Some("feed") => feed::run().await,
-        Some(other) => panic!("{other}: nothing, line, scale or feed"),
+        Some("fleet") => fleet::run().await,
+        Some(other) => panic!("{other}: nothing, line, scale, feed or fleet"),
     }
 }
 

@@ -30,7 +30,7 @@ const RECOVERY_MAX: f64 = 1.1;
 
 /// Where a file of so many stands.
 #[derive(Clone, Copy, Debug)]
-enum Shape {
+pub enum Shape {
     /// A thousand files a folder.
     Folders,
     /// All in one.
@@ -76,10 +76,10 @@ pub async fn run() {
 }
 
 #[derive(Default)]
-struct Rows(Vec<serde_json::Value>);
+pub struct Rows(pub Vec<serde_json::Value>);
 
 impl Rows {
-    fn add(&mut self, row: &str, measured: String, most: impl ToString, reached: bool) {
+    pub fn add(&mut self, row: &str, measured: String, most: impl ToString, reached: bool) {
         let (most, told) = (most.to_string(), if reached { "reached" } else { "missed" });
         println!("| {row} | {measured} | {most} | {told} |");
         self.0.push(json!({"row": row, "measured": measured, "at_most": most, "reached": reached}));
@@ -92,7 +92,7 @@ impl Rows {
 }
 
 /// A store whose bucket holds so many empty objects below `docs/`.
-async fn filled(shape: Shape, files: u64) -> DevStore {
+pub async fn filled(shape: Shape, files: u64) -> DevStore {
     let store = DevStore::start().await;
     store.bucket("bucket").await;
     let index = store.folder.path().join("data/index.db");
@@ -111,7 +111,7 @@ async fn filled(shape: Shape, files: u64) -> DevStore {
     store
 }
 
-fn plant(root: &Path, shape: Shape, files: u64) {
+pub fn plant(root: &Path, shape: Shape, files: u64) {
     for number in 0..files {
         let path = root.join(shape.path(number));
         if number % 1_000 == 0 {

@@ -2,6 +2,7 @@
 
 mod agents;
 mod entries;
+mod fleet;
 mod hints;
 mod rows;
 mod settings;

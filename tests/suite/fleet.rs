@@ -11,6 +11,7 @@ use gosync_tests::proxy::Kind;
 use gosync_tests::wait;
 use rustix::process::Signal;
 use serde_json::json;
+use sqlx::Row as _;
 
 /// So long that nothing in a test is ever found by a listing.
 fn never_lists(config: &mut serde_json::Value) {
@@ -41,6 +42,51 @@ async fn what_one_agent_writes_edits_renames_and_deletes_is_with_the_others_with
     fleet.all_hold(&[&left, &right], &tree([("moved/b", "two")])).await;
 
     assert_eq!(fleet.listings(), listed);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_moved_file_is_one_rename_in_the_feed() {
+    let fleet = Fleet::new().await;
+    let (left, right) = two(&fleet).await;
+    left.write("a", "one");
+    fleet.all_hold(&[&left, &right], &tree([("a", "one")])).await;
+    fs::rename(left.root.join("a"), left.root.join("b")).unwrap();
+    fleet.all_hold(&[&left, &right], &tree([("b", "one")])).await;
+    left.flushed().await;
+
+    let mut connection = fleet.database.connect().await;
+    let changes = sqlx::query("SELECT change_type, old_path, new_path FROM file_changes ORDER BY seq");
+    let changes = changes.fetch_all(&mut connection).await.unwrap();
+    let told: Vec<(String, Option<String>, Option<String>)> =
+        changes.iter().map(|row| (row.get(0), row.get(1), row.get(2))).collect();
+    let path = |path: &str| Some(format!("/docs/{path}"));
+    assert_eq!(
+        told,
+        [
+            ("CREATE".to_owned(), None, path("a")),
+            ("CREATE".to_owned(), None, path("b")),
+            ("RENAME".to_owned(), path("a"), path("b")),
+        ]
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_tables_tell_what_each_replica_is_configured_to() {
+    let fleet = Fleet::new().await;
+    let _both = two(&fleet).await;
+    let mut connection = fleet.database.connect().await;
+    wait::until("both have their row", async || {
+        let rows = sqlx::query("SELECT name, local_path, s3_path, bidirectional, status FROM sync_configs ORDER BY 2");
+        let rows = rows.fetch_all(&mut connection).await.unwrap();
+        let told: Vec<(String, String, String, bool, String)> =
+            rows.iter().map(|row| (row.get(0), row.get(1), row.get(2), row.get(3), row.get(4))).collect();
+        let row = |name: &str| {
+            let local = fleet.root(name).display().to_string();
+            (MIRROR.to_owned(), local, "s3://bucket/docs".to_owned(), true, "active".to_owned())
+        };
+        wait::hold(told == [row("left"), row("right")], told)
+    })
+    .await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -168,14 +214,18 @@ async fn without_postgres_edits_still_go_up_and_are_told_when_it_is_back() {
     left.agent.in_error(MIRROR, "metadata").await;
     left.write("b", "two");
     wait::until("b is in the bucket", async || fleet.bucket.head("docs/b").await.ok_or("absent")).await;
+    // One that stops meanwhile brings its edits up first, and needs nothing else.
+    right.write("d", "four");
+    assert!(right.agent.stop().await.success());
+    fleet.bucket.head("docs/d").await.unwrap();
     // One that starts meanwhile knows what it has, and waits for news.
-    right.agent.stop().await;
     right.agent.restart().await;
     right.write("c", "three");
     wait::until("c is in the bucket", async || fleet.bucket.head("docs/c").await.ok_or(right.state())).await;
 
     postgres.restart().await;
-    fleet.all_hold(&[&left, &right], &tree([("a", "one"), ("b", "two"), ("c", "three")])).await;
+    let expected = tree([("a", "one"), ("b", "two"), ("c", "three"), ("d", "four")]);
+    fleet.all_hold(&[&left, &right], &expected).await;
     for member in [&left, &right] {
         member.agent.until(MIRROR, "no error", |mirror| mirror["errors"] == json!([])).await;
     }

@@ -5,6 +5,7 @@
 mod bursts;
 mod cache;
 mod changes;
+mod compose;
 mod conformance_store;
 mod crash_points;
 mod dev;

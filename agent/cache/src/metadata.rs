@@ -98,7 +98,7 @@ impl CachedMetadata {
             known.head = known.head.max(row.head_seq);
             return;
         }
-        let cache = StoreCache::new(Arc::clone(&self.cache), endpoint, bucket, &row.epoch);
+        let cache = StoreCache::new(Arc::clone(&self.cache), &row.epoch);
         let listening = self.tell.clone().map(|tell| {
             let mut heads = cache.heads();
             AbortOnDropHandle::new(tokio::spawn(async move {

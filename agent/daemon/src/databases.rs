@@ -1,7 +1,8 @@
 //! The databases of an agent: metadata in a file that is its alone, or in a Postgres that agents share, and the states of
 //! its mirrors. Mirrors that name the same one have the same.
 //!
-//! A file is opened at the first call. A server is never waited for: whoever needs it is told that it is away.
+//! A file is opened at the first call. A server is never waited for: whoever needs it is told that it is away. Where agents
+//! have a cache beside a server, reads go through it, and hints about news come by it instead of by the server.
 
 use std::collections::HashMap;
 use std::future::Future;
@@ -9,6 +10,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use gosync_api::config::{Metadata, MetadataKind, Postgres};
+use gosync_cache::{CachedMetadata, RedisCache};
 use gosync_engine::Hint;
 use gosync_engine::ports::state::StateErrorKind;
 use gosync_engine::ports::{MetadataStore, StateError};
@@ -21,7 +23,23 @@ use crate::neighbours::Neighbours;
 #[derive(Default)]
 pub struct Databases {
     files: Mutex<HashMap<PathBuf, Arc<SqliteMetadata>>>,
-    servers: Mutex<Vec<(Postgres, Arc<PostgresMetadata>)>>,
+    servers: Mutex<Vec<Server>>,
+}
+
+struct Server {
+    settings: Postgres,
+    cache: Option<Arc<RedisCache>>,
+    metadata: Arc<dyn MetadataStore>,
+}
+
+impl Server {
+    fn is(&self, settings: &Postgres, cache: Option<&Arc<RedisCache>>) -> bool {
+        let same_cache = match (&self.cache, cache) {
+            (Some(ours), Some(asked)) => Arc::ptr_eq(ours, asked),
+            (ours, asked) => ours.is_none() && asked.is_none(),
+        };
+        same_cache && self.settings == *settings
+    }
 }
 
 impl Databases {
@@ -29,11 +47,12 @@ impl Databases {
     pub async fn of(
         &self,
         settings: &Metadata,
+        cache: Option<Arc<RedisCache>>,
         neighbours: &Arc<Neighbours>,
     ) -> Result<Arc<dyn MetadataStore>, StateError> {
         Ok(match settings.kind {
             MetadataKind::Sqlite => self.file(&settings.sqlite.path).await?,
-            MetadataKind::Postgres => self.server(&settings.postgres, neighbours).await?,
+            MetadataKind::Postgres => self.server(&settings.postgres, cache, neighbours).await?,
         })
     }
 
@@ -50,17 +69,30 @@ impl Databases {
     async fn server(
         &self,
         settings: &Postgres,
+        cache: Option<Arc<RedisCache>>,
         neighbours: &Arc<Neighbours>,
-    ) -> Result<Arc<PostgresMetadata>, StateError> {
+    ) -> Result<Arc<dyn MetadataStore>, StateError> {
         let mut open = self.servers.lock().await;
-        if let Some((_, metadata)) = open.iter().find(|(known, _)| known == settings) {
-            return Ok(Arc::clone(metadata));
+        if let Some(known) = open.iter().find(|known| known.is(settings, cache.as_ref())) {
+            return Ok(Arc::clone(&known.metadata));
         }
-        let metadata = Arc::new(PostgresMetadata::new(&options(settings))?);
-        if settings.listen {
-            tokio::spawn(pass_on(metadata.listen(), Arc::clone(neighbours)));
-        }
-        open.push((settings.clone(), Arc::clone(&metadata)));
+        // Of settings that nobody has any more.
+        open.retain(|known| Arc::strong_count(&known.metadata) > 1);
+        let server = Arc::new(PostgresMetadata::new(&options(settings, cache.is_none()))?);
+        let metadata: Arc<dyn MetadataStore> = match &cache {
+            Some(cache) => {
+                let neighbours = Arc::clone(neighbours);
+                let cached = CachedMetadata::new(server, Arc::clone(cache) as _);
+                Arc::new(cached.telling(move || neighbours.tell_all(&Hint::Feed)))
+            }
+            None => {
+                if settings.listen {
+                    tokio::spawn(pass_on(server.listen(), Arc::clone(neighbours)));
+                }
+                server
+            }
+        };
+        open.push(Server { settings: settings.clone(), cache, metadata: Arc::clone(&metadata) });
         Ok(metadata)
     }
 
@@ -68,13 +100,13 @@ impl Databases {
         for (_, metadata) in self.files.lock().await.drain() {
             metadata.close().await;
         }
-        for (_, metadata) in self.servers.lock().await.drain(..) {
-            metadata.close().await;
+        for server in self.servers.lock().await.drain(..) {
+            server.metadata.close().await;
         }
     }
 }
 
-fn options(settings: &Postgres) -> PostgresOptions {
+fn options(settings: &Postgres, announce: bool) -> PostgresOptions {
     PostgresOptions {
         host: settings.host.clone(),
         port: settings.port,
@@ -85,7 +117,7 @@ fn options(settings: &Postgres) -> PostgresOptions {
         sslrootcert: settings.sslrootcert.clone(),
         url: settings.url.expose().to_owned(),
         max_connections: settings.max_connections,
-        announce: true,
+        announce,
     }
 }
 

@@ -14,6 +14,7 @@
 mod agent;
 mod caches;
 mod chain;
+mod config_row;
 mod crash;
 mod databases;
 mod dev;

@@ -11,6 +11,7 @@ use std::time::Duration;
 use gosync_api::config::{MetadataKind, MirrorConfig, StatePlace};
 use gosync_api::messages::WatchState;
 use gosync_api::words::{HaltReason, Phase};
+use gosync_cache::RedisCache;
 use gosync_engine::ports::{LocalTree, MetadataStore, Ports, ReplicaState, StateChange, StateError};
 use gosync_engine::{Command, Ended, MirrorHandle, NOTE_PAUSED, View};
 use gosync_fs::{DiskTree, Lock};
@@ -21,6 +22,7 @@ use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
 use crate::chain::chain;
+use crate::config_row;
 use crate::databases::open_state;
 use crate::limits::engine_config;
 use crate::neighbours::Remote;
@@ -268,6 +270,7 @@ impl Mirror {
             store,
             state: Arc::clone(&state) as _,
             metadata,
+            cache: self.cache().map(|cache| cache as _),
             clock: Arc::clone(&self.parts.clock) as _,
             ids: Arc::new(RandomIds),
             workers: Arc::new(Blocking),
@@ -313,10 +316,12 @@ impl Mirror {
         };
         let config = engine_config(&self.config, &endpoint, &self.parts.device);
         let remote = Remote { endpoint, bucket: config.bucket.clone(), prefix: config.prefix.clone() };
+        let metadata = Arc::clone(&ports.metadata);
         let (handle, engine) = gosync_engine::mirror(config, ports);
         // Watched first: then the first sweep is the only one at start.
         let watcher = Watcher::start(self.config.local_path.clone(), handle.clone(), Arc::clone(&self.watching)).await;
         self.parts.neighbours.put(self.name(), remote, handle.clone());
+        tokio::spawn(config_row::keep(self.config.clone(), metadata, handle.clone()));
         self.standing.send_replace(Standing::Up(handle.clone()));
         // A pause or an end that was asked for in between.
         if let Err(error) = self.note_pause(&*state).await {
@@ -410,7 +415,11 @@ impl Mirror {
     }
 
     async fn metadata(&self) -> Result<Arc<dyn MetadataStore>, StateError> {
-        self.parts.databases.of(&self.config.metadata, &self.parts.neighbours).await
+        self.parts.databases.of(&self.config.metadata, self.cache(), &self.parts.neighbours).await
+    }
+
+    fn cache(&self) -> Option<Arc<RedisCache>> {
+        self.parts.caches.get(&self.config.cache)
     }
 
     async fn forget_rows(&self, replica: &str) -> Result<(), StateError> {

@@ -123,6 +123,7 @@ pub async fn first_run(agent: &Agent, settings: &MirrorConfig) -> Result<MirrorP
         store: store.map_err(|error| unavailable(chain(&error)))?,
         state: Arc::new(NoState),
         metadata: agent.metadata.clone(),
+        cache: None,
         clock: Arc::clone(&parts.clock) as _,
         ids: Arc::new(RandomIds),
         workers: Arc::new(Blocking),

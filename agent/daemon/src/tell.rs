@@ -56,16 +56,17 @@ pub fn mirror_state(about: About, seen: &Seen) -> MirrorState {
             since: None,
         }),
     }
-    state.status = status(about.paused, &state);
+    state.status = status(about.paused, !state.halts.is_empty(), !state.errors.is_empty());
     state
 }
 
-fn status(paused: bool, state: &MirrorState) -> Status {
-    if !state.halts.is_empty() {
+/// One word for a mirror.
+pub fn status(paused: bool, halted: bool, in_error: bool) -> Status {
+    if halted {
         Status::Halted
     } else if paused {
         Status::Paused
-    } else if !state.errors.is_empty() {
+    } else if in_error {
         Status::Error
     } else {
         Status::Active

@@ -55,6 +55,9 @@ pub struct Limits {
     pub large_operations_max: usize,
     /// Parts in flight of one file.
     pub parts_per_file_max: usize,
+    /// Ranges of one large file that are fetched at once: what has come of one is on the disk a MiB later, so that they take
+    /// less memory than parts.
+    pub ranges_per_file_max: usize,
     /// Small contents held in memory at once, bytes.
     pub buffer_bytes_max: u64,
     /// Planned operations kept in memory before the sweep waits. Many more than run at once, so that none waits for the
@@ -97,6 +100,7 @@ impl Default for Limits {
             small_operations_far_max: 128,
             large_operations_max: 4,
             parts_per_file_max: 4,
+            ranges_per_file_max: 8,
             buffer_bytes_max: 16 * MIB,
             queue_max: 1_000,
             displaced_wait_ms: 10 * SECOND,

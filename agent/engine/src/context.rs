@@ -11,14 +11,16 @@ use gosync_plan::{Ancestor, Fingerprint, Generation, RelPath};
 
 use crate::budget::{Budget, Permit};
 use crate::config::MirrorConfig;
-use crate::durable::Durable;
+use crate::durable::Target;
 use crate::feed;
+use crate::gather::Gather;
 use crate::handle::Conditions;
 use crate::ignored::IgnoreRules;
-use crate::ports::metadata::FileChange;
+use crate::ports::cache_entries::{Content, ContentWanted};
+use crate::ports::metadata::{FileChange, Recorded as Told};
 use crate::ports::runtime::blocking;
 use crate::ports::state::{JournalEntry, StateChange, StateError, StateErrorKind};
-use crate::ports::{LocalTree, Ports};
+use crate::ports::{LocalTree, Ports, StoreCache, TreeErrorKind};
 
 /// Where downloads are written before they are put in place. Purged at start.
 pub const TMP: &str = ".gosync/tmp";
@@ -38,11 +40,20 @@ pub struct Context {
 
 /// Set once at start, or guarded; never held over an await.
 pub struct Shared {
-    pub durable: Durable,
+    /// Contents and names that are to be durable.
+    pub syncs: Gather<Vec<Target>, Result<Result<(), TreeErrorKind>, Killed>>,
+    /// What is told to metadata that others share.
+    pub tellings: Gather<Vec<FileChange>, Result<Told, StateError>>,
+    /// What is asked of the cache, claimed there and filled.
+    pub contents: Gather<ContentWanted, Option<Content>>,
+    pub claims: Gather<(ContentWanted, String), bool>,
+    pub fills: Gather<(ContentWanted, Content), ()>,
     /// Requests for small contents at once.
     small: Budget,
-    /// Parts and ranges of large files at once, all files together.
+    /// Parts of large files on their way up at once, all files together.
     pub parts: Semaphore,
+    /// And ranges on their way down.
+    pub ranges: Semaphore,
     /// A walk tells the folders, too.
     pub keep_folders: bool,
     pub ignore: Mutex<IgnoreRules>,
@@ -53,6 +64,8 @@ pub struct Shared {
     displaced: Mutex<Vec<JournalEntry>>,
     /// The first run is over: what is new from now on may be something old under a new name.
     hydrated: AtomicBool,
+    /// Where contents were lately copied to in the bucket, by where they came from.
+    copied: Mutex<BTreeMap<RelPath, RelPath>>,
     /// Where contents went that were lately moved to the trash.
     trashed: Mutex<Trashed>,
     /// What the others are still to be told, by key: the metadata were away.
@@ -64,6 +77,9 @@ pub struct Shared {
 
 /// Contents in the trash that are remembered by what the bucket called them. Each takes about 200 bytes.
 const TRASHED_MAX: usize = 20_000;
+
+/// Copies in the bucket that are remembered until their source goes.
+const COPIED_MAX: usize = 20_000;
 
 #[derive(Default)]
 struct Trashed {
@@ -109,6 +125,19 @@ impl Shared {
     #[must_use]
     pub fn trashed(&self, etag: &str, size: u64) -> Option<(String, Fingerprint)> {
         lock(&self.trashed).places.get(&(etag.to_owned(), size)).cloned()
+    }
+
+    pub fn remember_copied(&self, from: RelPath, to: RelPath) {
+        let mut copied = lock(&self.copied);
+        if copied.len() < COPIED_MAX {
+            copied.insert(from, to);
+        }
+    }
+
+    /// Where the bucket had a copy of this made, if lately it had.
+    #[must_use]
+    pub fn take_copied(&self, from: &RelPath) -> Option<RelPath> {
+        lock(&self.copied).remove(from)
     }
 
     pub fn untold(&self, files: Vec<FileChange>, keys_max: usize) {
@@ -179,9 +208,14 @@ impl Context {
     pub fn new(config: MirrorConfig, ports: Ports) -> Self {
         let limits = &config.limits;
         let shared = Shared {
-            durable: Durable::default(),
+            syncs: Gather::default(),
+            tellings: Gather::default(),
+            contents: Gather::default(),
+            claims: Gather::default(),
+            fills: Gather::default(),
             small: Budget::new(limits.small_operations_max, limits.small_operations_far_max),
             parts: Semaphore::new(limits.large_operations_max * 2),
+            ranges: Semaphore::new(limits.large_operations_max * 4),
             keep_folders: config.keep_folders,
             ignore: Mutex::new(IgnoreRules::new(&config.ignore)),
             loading_rules: Mutex::new(()),
@@ -189,6 +223,7 @@ impl Context {
             recorded: Mutex::new(Recorded::default()),
             displaced: Mutex::new(Vec::new()),
             hydrated: AtomicBool::new(false),
+            copied: Mutex::default(),
             trashed: Mutex::new(Trashed::default()),
             untold: Mutex::new(BTreeMap::new()),
             metadata_is_away: AtomicBool::new(false),
@@ -209,6 +244,14 @@ impl Context {
     /// Waits until one more small request may be sent.
     pub async fn request(&self) -> Permit<'_> {
         self.shared.small.acquire(&*self.ports.clock).await
+    }
+
+    /// What agents that share the metadata keep for each other; `None` where they don't, or can't now.
+    #[must_use]
+    pub fn store_cache(&self) -> Option<StoreCache> {
+        let cache = self.ports.cache.as_ref().filter(|cache| self.config.shared && cache.standing().up)?;
+        let identity = lock(&self.shared.identity);
+        identity.store.map(|_| StoreCache::new(Arc::clone(cache), &identity.epoch))
     }
 
     #[must_use]

@@ -1,13 +1,6 @@
-//! Making contents and names durable, many at a time: whoever comes while a sync is under way shares the next one.
-//!
-//! A few targets are synced one by one, many by one `syncfs`. Whoever leads a round does the work for all who wait, then
-//! hands the lead to one of those who came meanwhile.
+//! Making contents and names durable, many at a time: a few targets are synced one by one, many by one `syncfs`.
 
-use std::sync::Mutex;
-
-use futures_channel::oneshot;
-
-use crate::context::{Context, Killed, lock};
+use crate::context::{Context, Killed};
 use crate::ports::{LocalTree, TreeError, TreeErrorKind};
 
 /// From this many targets on, one `syncfs` is cheaper than a sync each.
@@ -20,68 +13,16 @@ pub enum Target {
     Folder(String),
 }
 
-#[derive(Default)]
-pub struct Durable {
-    round: Mutex<Round>,
-}
-
-#[derive(Default)]
-struct Round {
-    running: bool,
-    waiting: Vec<(Vec<Target>, oneshot::Sender<Turn>)>,
-}
-
-enum Turn {
-    Done(Result<(), TreeErrorKind>),
-    /// The last round is over and it's this one's turn to lead.
-    Lead(Vec<Target>),
-}
-
-/// Returns when all of `targets` are durable.
+/// Returns when all of `targets` are durable. Whoever comes while a sync is under way shares the next one.
 pub async fn durable(context: &Context, targets: Vec<Target>) -> Result<Result<(), TreeError>, Killed> {
-    let mut mine = targets;
-    let receiver = {
-        let mut round = lock(&context.shared.durable.round);
-        if round.running {
-            let (sender, receiver) = oneshot::channel();
-            round.waiting.push((std::mem::take(&mut mine), sender));
-            Some(receiver)
-        } else {
-            round.running = true;
-            None
-        }
-    };
-    if let Some(receiver) = receiver {
-        match receiver.await {
-            Ok(Turn::Done(result)) => return Ok(result.map_err(failed)),
-            Ok(Turn::Lead(targets)) => mine = targets,
-            Err(_) => return Err(Killed),
-        }
-    }
-    // Everyone who waits now is served by this round.
-    let served = std::mem::take(&mut lock(&context.shared.durable.round).waiting);
-    let mut all = mine;
-    let mut answers = Vec::with_capacity(served.len());
-    for (targets, sender) in served {
-        all.extend(targets);
-        answers.push(sender);
-    }
-    let result = context.local(move |tree| sync(tree, &all)).await?;
-    for sender in answers {
-        let _ = sender.send(Turn::Done(result.as_ref().copied().map_err(|error| error.kind)));
-    }
-    hand_over(context);
-    Ok(result)
-}
-
-fn hand_over(context: &Context) {
-    let mut round = lock(&context.shared.durable.round);
-    while let Some((targets, sender)) = round.waiting.pop() {
-        if sender.send(Turn::Lead(targets)).is_ok() {
-            return;
-        }
-    }
-    round.running = false;
+    let synced = context.shared.syncs.call(targets, usize::MAX, |all| async move {
+        let callers = all.len();
+        let targets: Vec<Target> = all.into_iter().flatten().collect();
+        let synced = context.local(move |tree| sync(tree, &targets)).await;
+        vec![synced.map(|synced| synced.map_err(|error| error.kind)); callers]
+    });
+    let synced = synced.await.unwrap_or(Err(Killed))?;
+    Ok(synced.map_err(|kind| TreeError::new(kind, "sync", "")))
 }
 
 fn sync(tree: &dyn LocalTree, targets: &[Target]) -> Result<(), TreeError> {
@@ -111,8 +52,4 @@ fn sync(tree: &dyn LocalTree, targets: &[Target]) -> Result<(), TreeError> {
         }
     }
     Ok(())
-}
-
-fn failed(kind: TreeErrorKind) -> TreeError {
-    TreeError::new(kind, "sync", "")
 }

@@ -7,9 +7,11 @@
 use gosync_plan::names::NameProblem;
 use gosync_plan::{RelPath, RemoteEntry, RemoteObject};
 
-use crate::context::{Context, Identity, lock};
+use crate::context::{Context, Identity, Killed, lock};
 use crate::crash::{self, CrashPoint};
-use crate::ports::metadata::{ChangeRow, ChangeType, Changes, Cursor, Expected, FileChange, FileRow, SyncStateRow};
+use crate::ports::metadata::{
+    ChangeRow, ChangeType, Changes, Cursor, Expected, FileChange, FileRow, Recorded, SyncStateRow,
+};
 use crate::ports::state::{StateError, StateErrorKind};
 
 /// Who recorded what nobody of us did: whoever lists the bucket.
@@ -20,6 +22,8 @@ const NEWS_ROWS: usize = 1_000;
 const UNTOLD_MAX: usize = 10_000;
 /// A change that is refused is compared with the bucket and told again, at most so often.
 const TELLINGS_MAX: usize = 3;
+/// So many share a batch at most.
+const TELLERS_MAX: usize = 256;
 
 /// Where a replica stands in the feed. Nothing is known of what lies before it but what a sweep of the rows shows.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -191,7 +195,7 @@ fn away() -> StateError {
 /// two who write tells it.
 async fn tell_now(context: &Context, store: i64, replica: &str, mut files: Vec<FileChange>) -> Result<(), StateError> {
     for _ in 0..TELLINGS_MAX {
-        let recorded = context.ports.metadata.record(store, replica, files.clone()).await?;
+        let recorded = record_together(context, store, replica, files.clone()).await?;
         {
             let mut identity = lock(&context.shared.identity);
             identity.cursor = identity.cursor.max(recorded.head);
@@ -220,6 +224,45 @@ async fn tell_now(context: &Context, store: i64, replica: &str, mut files: Vec<F
         files = again;
     }
     Ok(())
+}
+
+/// A server of a database is a round trip and a commit away: those who tell at the same time share them.
+async fn record_together(
+    context: &Context,
+    store: i64,
+    replica: &str,
+    files: Vec<FileChange>,
+) -> Result<Recorded, StateError> {
+    let metadata = &context.ports.metadata;
+    if !context.config.shared {
+        return metadata.record(store, replica, files).await;
+    }
+    let told = context.shared.tellings.call(files, TELLERS_MAX, |all| async move {
+        match metadata.record(store, replica, all.concat()).await {
+            Ok(Recorded { head, refused }) => all
+                .iter()
+                .map(|files| {
+                    let own = refused.iter().filter(|refused| files.iter().any(|file| file.key() == refused.key));
+                    Ok(Recorded { head, refused: own.cloned().collect() })
+                })
+                .collect(),
+            // None is to fail by the fault of another.
+            Err(error) if error.kind != StateErrorKind::Unavailable && all.len() > 1 => {
+                let mut answers = Vec::new();
+                for files in all {
+                    answers.push(metadata.record(store, replica, files).await);
+                }
+                answers
+            }
+            Err(error) => {
+                let again = || Err(StateError { kind: error.kind, what: error.what.clone(), source: None });
+                let mut answers: Vec<_> = all[1..].iter().map(|_| again()).collect();
+                answers.insert(0, Err(error));
+                answers
+            }
+        }
+    });
+    told.await.unwrap_or(Err(Killed.into()))
 }
 
 /// What could not be told while the database was away.

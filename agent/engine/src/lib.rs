@@ -15,6 +15,7 @@ pub mod digest;
 mod durable;
 pub mod explain;
 mod feed;
+mod gather;
 pub mod handle;
 pub mod ignored;
 mod lister;

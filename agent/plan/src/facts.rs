@@ -207,7 +207,7 @@ pub enum Special {
 }
 
 /// What HEAD or GET tell of an object beside its generation.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ObjectFacts {
     /// `x-amz-meta-gosync-blake3`: proves nothing by itself.
     pub blake3_header: Option<ContentHash>,

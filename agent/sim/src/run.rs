@@ -232,6 +232,7 @@ impl Run<'_> {
             store: Arc::new(SimStore(port.clone())),
             state: Arc::new(SimState(port.clone())),
             metadata: Arc::new(SimMetadata(port.clone())),
+            cache: None,
             clock: Arc::new(port.clone()),
             ids: Arc::new(port.clone()),
             workers: Arc::new(port.clone()),

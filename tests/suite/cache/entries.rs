@@ -2,11 +2,11 @@
 
 use bytes::Bytes;
 use gosync_engine::ports::cache::CacheLimits;
-use gosync_engine::ports::cache_entries::{Content, ContentWanted, FeedHead, RowFound};
+use gosync_engine::ports::cache_entries::{CLAIM_MS, Content, ContentWanted, FeedHead, RowFound};
 use gosync_engine::ports::cache_memory::MemoryCache;
 use gosync_engine::ports::metadata::{FileRow, FilesQuery};
 use gosync_engine::ports::{Cache, CacheErrorKind, StoreCache, cache_conformance};
-use gosync_plan::{ContentHash, Generation};
+use gosync_plan::{ContentHash, Generation, ObjectFacts};
 use std::sync::Arc;
 
 use gosync_tests::redis::{Redis, Reply, Stranger};
@@ -20,7 +20,8 @@ fn hash(bytes: &[u8]) -> ContentHash {
 }
 
 fn content(bytes: &[u8]) -> Content {
-    Content { bytes: Bytes::copy_from_slice(bytes), blake3: hash(bytes) }
+    let facts = ObjectFacts { mode: Some(0o640), mtime_ns: Some(bytes.len() as i64), ..ObjectFacts::default() };
+    Content { bytes: Bytes::copy_from_slice(bytes), blake3: hash(bytes), facts }
 }
 
 /// Of an object whose ETag proves nothing, but whose content the feed knows.
@@ -74,7 +75,7 @@ async fn a_cache_in_memory_does_what_its_port_says() {
 #[tokio::test]
 async fn contents_come_back_whole_in_their_order_and_only_the_expected_ones() {
     let cache = Arc::new(MemoryCache::new(LIMITS));
-    let store = StoreCache::new(Arc::clone(&cache) as _, "http://s3", "bucket", "epoch");
+    let store = StoreCache::new(Arc::clone(&cache) as _, "epoch");
     let bytes = |number: usize| vec![number as u8; number * 7];
     let all: Vec<ContentWanted> = (0..2_000).map(|number| wanted(&format!("k{number}"), &bytes(number))).collect();
     assert_eq!(store.contents(&all[..3]).await, [None, None, None]);
@@ -87,24 +88,20 @@ async fn contents_come_back_whole_in_their_order_and_only_the_expected_ones() {
             assert_eq!(found, (number % 2 == 0).then(|| content(&bytes(number))), "k{number}");
         }
     }
-    // Another agent of the store shares them, whatever its metadata is; another store does not.
-    let shared = StoreCache::new(Arc::clone(&cache) as _, "http://s3", "bucket", "another epoch");
-    assert_eq!(shared.contents(&all[2..3]).await, [Some(content(&bytes(2)))]);
-    let other = StoreCache::new(Arc::clone(&cache) as _, "http://s3", "bucket2", "epoch");
+    // Whoever is not on the same metadata shares nothing.
+    let other = StoreCache::new(Arc::clone(&cache) as _, "another epoch");
     assert_eq!(other.contents(&all[2..3]).await, [None]);
     // Nor is the content of another generation of the key, or of another key.
     let mut next = all[2].clone();
     next.generation.version_id = Some("v2".to_owned());
     assert_eq!(store.contents(&[next, ContentWanted { key: "k4".to_owned(), ..all[2].clone() }]).await, [None, None]);
-    store.drop_contents(&all[2..3]).await.unwrap();
-    assert_eq!(store.contents(&all[2..3]).await, [None]);
     assert_eq!(cache.wrongs(), [""; 0]);
 }
 
 #[tokio::test]
 async fn a_content_that_is_too_large_is_an_error_of_its_own_and_keeps_others_from_nothing() {
     let cache = Arc::new(MemoryCache::new(CacheLimits { content_bytes_max: 10, ..LIMITS }));
-    let store = StoreCache::new(Arc::clone(&cache) as _, "http://s3", "bucket", "epoch");
+    let store = StoreCache::new(Arc::clone(&cache) as _, "epoch");
     let (small, large) = (b"0123456789", b"01234567890");
     let told = store
         .fill_contents(vec![(wanted("large", large), content(large)), (wanted("small", small), content(small))])
@@ -119,7 +116,7 @@ async fn a_content_that_is_too_large_is_an_error_of_its_own_and_keeps_others_fro
 #[tokio::test]
 async fn without_a_known_hash_only_an_etag_that_is_an_md5_is_proof() {
     let cache = Arc::new(MemoryCache::new(LIMITS));
-    let store = StoreCache::new(Arc::clone(&cache) as _, "http://s3", "bucket", "epoch");
+    let store = StoreCache::new(Arc::clone(&cache) as _, "epoch");
     let of = |etag: &str| ContentWanted {
         content: None,
         generation: Generation { etag: etag.to_owned(), size: 5, version_id: None, last_modified: None },
@@ -136,9 +133,24 @@ async fn without_a_known_hash_only_an_etag_that_is_an_md5_is_proof() {
 }
 
 #[tokio::test]
+async fn one_of_those_who_want_a_missing_content_fetches_it() {
+    let cache = Arc::new(MemoryCache::new(LIMITS));
+    let store = StoreCache::new(Arc::clone(&cache) as _, "epoch");
+    let [a, b] = [wanted("a", b"1"), wanted("b", b"2")];
+    let claim = |wanted: &ContentWanted, by: &str| (wanted.clone(), by.to_owned());
+    assert_eq!(store.claim(&[claim(&a, "one")]).await, [true]);
+    assert_eq!(store.claim(&[claim(&a, "two"), claim(&b, "two")]).await, [false, true]);
+    assert_eq!(store.claim(&[claim(&a, "one"), claim(&b, "one")]).await, [true, false]);
+    // Whoever has it may be gone: it is anybody's soon.
+    cache.pass_ms(CLAIM_MS + 1);
+    assert_eq!(store.claim(&[claim(&a, "two")]).await, [true]);
+    assert_eq!(cache.wrongs(), [""; 0]);
+}
+
+#[tokio::test]
 async fn rows_are_ignored_when_the_asker_knows_of_a_later_change() {
     let cache = Arc::new(MemoryCache::new(LIMITS));
-    let store = StoreCache::new(Arc::clone(&cache) as _, "http://s3", "bucket", "epoch");
+    let store = StoreCache::new(Arc::clone(&cache) as _, "epoch");
     store.fill_rows(5, vec![("a".to_owned(), Some(row("a", 3))), ("gone".to_owned(), None)]).await.unwrap();
     let asked = [("a", 5), ("gone", 0), ("never", 0)];
     assert_eq!(store.rows(&asked).await, [found(row("a", 3)), RowFound::Row(None), RowFound::Miss]);
@@ -151,7 +163,7 @@ async fn rows_are_ignored_when_the_asker_knows_of_a_later_change() {
 #[tokio::test]
 async fn a_row_that_was_read_before_a_change_is_not_filled_after_it() {
     let cache = Arc::new(MemoryCache::new(LIMITS));
-    let store = StoreCache::new(Arc::clone(&cache) as _, "http://s3", "bucket", "epoch");
+    let store = StoreCache::new(Arc::clone(&cache) as _, "epoch");
     store.rows_changed(&["a".to_owned()]).await.unwrap();
     store.fill_rows(3, vec![("a".to_owned(), Some(row("a", 3)))]).await.unwrap();
     assert_eq!(store.rows(&[("a", 0)]).await, [RowFound::Changed]);
@@ -167,7 +179,7 @@ async fn a_row_that_was_read_before_a_change_is_not_filled_after_it() {
 #[tokio::test]
 async fn a_listing_is_good_for_one_point_of_the_feed_alone() {
     let cache = Arc::new(MemoryCache::new(LIMITS));
-    let store = StoreCache::new(Arc::clone(&cache) as _, "http://s3", "bucket", "epoch");
+    let store = StoreCache::new(Arc::clone(&cache) as _, "epoch");
     let query = FilesQuery { store: 1, prefix: "a".to_owned(), limit: 10, ..FilesQuery::default() };
     let head = FeedHead { sequence: 5, row_id: "x".to_owned() };
     let rows = vec![row("a", 3), row("a\u{0}b", 5)];
@@ -192,11 +204,11 @@ async fn a_listing_is_good_for_one_point_of_the_feed_alone() {
 #[tokio::test]
 async fn who_cannot_read_the_metadata_cannot_forge_a_row() {
     let cache = Arc::new(MemoryCache::new(LIMITS));
-    let ours = StoreCache::new(Arc::clone(&cache) as _, "http://s3", "bucket", "epoch");
+    let ours = StoreCache::new(Arc::clone(&cache) as _, "epoch");
     ours.fill_rows(5, vec![("a".to_owned(), Some(row("a", 3)))]).await.unwrap();
     let (name, _) = cache.entries().pop_first().unwrap();
     // The same code, without the epoch: even under the very name nothing it writes is believed.
-    let theirs = StoreCache::new(Arc::clone(&cache) as _, "http://s3", "bucket", "guessed");
+    let theirs = StoreCache::new(Arc::clone(&cache) as _, "guessed");
     theirs.fill_rows(9, vec![("a".to_owned(), Some(row("a", 9)))]).await.unwrap();
     let (_, forged) = cache.entries().into_iter().find(|(known, _)| *known != name).unwrap();
     cache.plant(&name, forged);
@@ -243,7 +255,7 @@ async fn values(stranger: &mut Stranger) -> Vec<(String, Vec<u8>)> {
 async fn wrong_stale_and_hostile_values_are_misses() {
     let redis = Redis::start().await;
     let cache: Arc<dyn Cache> = Arc::new(open(&config(&redis)).await);
-    let store = StoreCache::new(cache, "http://s3", "bucket", "epoch");
+    let store = StoreCache::new(cache, "epoch");
     fill(&store).await;
     let mut stranger = redis.stranger().await;
     let good = values(&mut stranger).await;

@@ -233,7 +233,7 @@ async fn hostile_rows_are_never_told() {
     let good = memory.entries();
     assert_eq!(good.len(), 3);
     // Who knows all but the epoch.
-    let forger = StoreCache::new(dynamic(&memory), "http://s3", "bucket", "guessed");
+    let forger = StoreCache::new(dynamic(&memory), "guessed");
     let wrong = FileRow {
         etag: "forged".to_owned(),
         ..agents.agents[0].file_by_key(agents.store.id, "a").await.unwrap().unwrap()
@@ -271,7 +271,7 @@ async fn tables_that_were_made_anew_have_none_of_the_old_rows() {
 async fn who_listens_is_told_of_each_commit_after_its_rows_are_marked() {
     let memory = memory();
     let agents = Agents::new(&dynamic(&memory), 2).await;
-    let listener = StoreCache::new(dynamic(&memory), "http://s3", "bucket", &agents.store.epoch);
+    let listener = StoreCache::new(dynamic(&memory), &agents.store.epoch);
     let mut heads = listener.heads();
     assert_eq!(heads.next().await, Some(0));
     agents.record(0, vec![put("a", "e1"), put("b", "e1")]).await;

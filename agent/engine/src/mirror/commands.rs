@@ -86,8 +86,8 @@ impl Core {
         let pending = self.pending();
         // What failed is tried again; whoever can't wait for that is told now.
         let next_try_ms = if pending.0 == 0 { u64::MAX } else { self.dirty.next_due_ms().unwrap_or(u64::MAX) };
-        let is_swept =
-            |flush: &Flush| self.sweeping.is_none() && self.sweeps_begun >= flush.sweep && self.failed_sweeps == 0;
+        let succeeded = self.failed_sweeps == 0 || self.is_swept_for_the_last_time();
+        let is_swept = |flush: &Flush| self.sweeping.is_none() && self.sweeps_begun >= flush.sweep && succeeded;
         let (done, waiting): (Vec<Flush>, Vec<Flush>) =
             std::mem::take(&mut self.flushes).into_iter().partition(|flush| {
                 (idle && is_swept(flush) && next_try_ms > flush.deadline_ms)
@@ -136,11 +136,17 @@ impl Core {
         self.paused.then(|| "the mirror is paused".to_owned())
     }
 
+    /// Whoever goes while the metadata are away has to know only that everything of here is in the bucket. The others are
+    /// told by its next listing.
+    fn is_swept_for_the_last_time(&self) -> bool {
+        self.draining && self.swept_locally && !self.failed_locally && self.context.shared.metadata_is_away()
+    }
+
     pub(super) fn is_idle(&self) -> bool {
         let now = self.now();
         self.stage == Stage::Running
             && self.sweeping.is_none()
-            && self.sweep_wanted.is_none()
+            && (self.sweep_wanted.is_none() || self.is_swept_for_the_last_time())
             && self.queue.is_empty()
             && (self.behind_deletes.is_empty() || !self.halts.is_empty())
             && self.running == 0

@@ -164,6 +164,7 @@ pub struct Core {
     pub(super) sweep_wanted: Option<Scope>,
     /// What is wanted was done as far as it can be without the metadata.
     pub(super) swept_locally: bool,
+    pub(super) failed_locally: bool,
     /// A full scan after this, monotonic milliseconds.
     pub(super) next_scan_ms: u64,
     pub(super) next_remote_ms: u64,
@@ -255,6 +256,7 @@ impl Core {
             sweeps_begun: 0,
             sweep_wanted: None,
             swept_locally: false,
+            failed_locally: false,
             next_scan_ms: now,
             next_remote_ms: now,
             next_eviction_ms: now + TRASH_EVICTION_MS,

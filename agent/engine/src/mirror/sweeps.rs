@@ -68,6 +68,7 @@ impl Core {
         self.sweeping = None;
         self.context.sweep_ends();
         let overwrites = std::mem::take(&mut self.overwrites);
+        self.failed_locally = swept.failure.is_some();
         if let Some(failure) = &swept.failure {
             for task in overwrites {
                 self.leave_to_sweep(&task.operation.path);

@@ -1,19 +1,21 @@
 //! What stands in the cache of one store: the names of entries, what is in them, and which are believed.
 //!
-//! * **Contents** are named by store, key, ETag and version, so that every agent of the store shares them, whatever its
-//!   metadata is. One is handed out only when its bytes are what the asker expects by BLAKE3, or by an ETag that is an MD5.
-//! * **Rows and listings** are named by the epoch of the metadata, and sealed with a key made of it: who can't read the
-//!   metadata can't forge them. They carry the sequence that the feed had reached before they were read, and are ignored
-//!   when the asker knows of a later change. A listing is good for one point of the feed alone.
+//! All entries are named by the epoch of the metadata, and sealed with a key made of it: those who share the metadata share
+//! them, and who can't read it can't forge them.
+//!
+//! * **Contents** stand for one generation of a key: what its object carries beside its bytes, and the bytes. One is handed
+//!   out only when its bytes are what the asker expects by BLAKE3, or by an ETag that is an MD5.
+//! * **Rows and listings** carry the sequence that the feed had reached before they were read, and are ignored when the
+//!   asker knows of a later change. A listing is good for one point of the feed alone.
 //!
 //! Whatever reads otherwise (cut, of another release, sealed with another key, planted) is a miss. Who fills has verified.
 
 use std::sync::Arc;
 
 use blake3::Hasher;
-use bytes::{BufMut as _, Bytes, BytesMut};
+use bytes::{Buf as _, BufMut as _, Bytes, BytesMut};
 use futures_util::stream::BoxStream;
-use gosync_plan::{ContentHash, Generation};
+use gosync_plan::{ContentHash, Generation, ObjectFacts};
 use md5::{Digest as _, Md5};
 use serde::{Deserialize, Serialize};
 
@@ -21,10 +23,15 @@ use super::cache::{Cache, CacheError, CacheErrorKind, CacheLimits, NewEntry, Wan
 use super::metadata::{FileRow, FilesQuery};
 
 /// Changes with what is in an entry: another release then finds none of ours.
-const FORMAT: &str = "1";
+const FORMAT: &str = "2";
 const HASH_BYTES: usize = 32;
+/// Before the bytes of a content: how long what is sealed is, and what is sealed.
+const LENGTH_BYTES: usize = 4;
+const FACTS_BYTES_MAX: usize = 4 << 10;
 const ROW_BYTES_MAX: u64 = 16 << 10;
 const LISTING_BYTES_MAX: u64 = 4 << 20;
+/// Whoever wants to fetch a content that the cache hasn't got has so long for it until the others fetch it, too.
+pub const CLAIM_MS: u64 = 2_000;
 /// How long the mark of a change keeps rows from being filled that were read before it. Longer than any fill takes.
 const CHANGED_MS: u64 = 10_000;
 /// Whoever read a row from the database longer ago does not fill it any more.
@@ -34,8 +41,6 @@ pub const FILL_WITHIN_MS: u64 = 5_000;
 #[derive(Clone)]
 pub struct StoreCache {
     cache: Arc<dyn Cache>,
-    /// Endpoint and bucket, hashed.
-    store: [u8; HASH_BYTES],
     /// Made of the epoch.
     seal: [u8; HASH_BYTES],
 }
@@ -50,11 +55,12 @@ pub struct ContentWanted {
     pub content: Option<ContentHash>,
 }
 
-/// A content that was read and verified.
+/// An object that was read and verified.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Content {
     pub bytes: Bytes,
     pub blake3: ContentHash,
+    pub facts: ObjectFacts,
 }
 
 /// A row that an asker may take for the database's.
@@ -83,14 +89,10 @@ enum RowEntry {
 }
 
 impl StoreCache {
-    /// The epoch: that of the store's metadata.
+    /// The epoch: that of the store in its metadata, random and no other store's.
     #[must_use]
-    pub fn new(cache: Arc<dyn Cache>, endpoint: &str, bucket: &str, epoch: &str) -> Self {
-        Self {
-            cache,
-            store: hash(&["store", endpoint, bucket]),
-            seal: blake3::derive_key("gosync 2026-11 rows and listings in the cache", epoch.as_bytes()),
-        }
+    pub fn new(cache: Arc<dyn Cache>, epoch: &str) -> Self {
+        Self { cache, seal: blake3::derive_key("gosync 2026-11 entries in the cache", epoch.as_bytes()) }
     }
 
     #[must_use]
@@ -114,15 +116,13 @@ impl StoreCache {
             .iter()
             .map(|index| Wanted {
                 key: self.content_key(&wanted[*index]),
-                bytes_max: wanted[*index].generation.size + HASH_BYTES as u64,
+                bytes_max: wanted[*index].generation.size + (HASH_BYTES + FACTS_BYTES_MAX) as u64,
             })
             .collect();
         let mut found = vec![None; wanted.len()];
         for (index, entry) in asked.into_iter().zip(self.get(&keys).await) {
-            found[index] = entry.and_then(|entry| proven(&wanted[index], entry));
+            found[index] = entry.and_then(|entry| self.proven(&wanted[index], entry));
         }
-        let hits = found.iter().filter(|content| content.is_some()).count();
-        self.count(hits, keys.len() - hits);
         found
     }
 
@@ -138,12 +138,16 @@ impl StoreCache {
                 told.push(Err(CacheError { kind: CacheErrorKind::TooLarge, what, source: None }));
                 continue;
             }
-            let mut value = BytesMut::with_capacity(HASH_BYTES + content.bytes.len());
-            value.put_slice(&content.blake3.0);
-            value.put_slice(&content.bytes);
-            let key = self.content_key(&wanted);
-            entries.push(NewEntry { key, value: value.freeze(), ttl_ms: limits.ttl_ms, only_if_absent: false });
             told.push(Ok(()));
+            let key = self.content_key(&wanted);
+            // What can't be written down, or is far too long, is not kept.
+            let sealed = self.seal(&key, &(content.blake3, &content.facts));
+            let Some(sealed) = sealed.filter(|sealed| sealed.len() <= FACTS_BYTES_MAX) else { continue };
+            let mut value = BytesMut::with_capacity(LENGTH_BYTES + sealed.len() + content.bytes.len());
+            value.put_u32(u32::try_from(sealed.len()).unwrap_or_default());
+            value.put_slice(&sealed);
+            value.put_slice(&content.bytes);
+            entries.push(NewEntry { key, value: value.freeze(), ttl_ms: limits.ttl_ms, only_if_absent: false });
         }
         if !entries.is_empty()
             && let Err(error) = self.cache.set(entries).await
@@ -155,16 +159,49 @@ impl StoreCache {
         told
     }
 
-    /// Drops a content that turned out not to be what it should.
-    pub async fn drop_contents(&self, wanted: &[ContentWanted]) -> Result<(), CacheError> {
-        let keys: Vec<String> = wanted.iter().map(|wanted| self.content_key(wanted)).collect();
-        self.cache.delete(&keys).await
-    }
-
     fn content_key(&self, wanted: &ContentWanted) -> String {
         let Generation { etag, version_id, .. } = &wanted.generation;
         let parts = ["content", &wanted.key, etag, version_id.as_deref().unwrap_or_default()];
-        name("c", &self.store, &parts)
+        name("c", &self.seal, &parts)
+    }
+
+    /// The content, if it is the one that is expected.
+    fn proven(&self, wanted: &ContentWanted, mut entry: Bytes) -> Option<Content> {
+        let sealed_bytes = u32::from_be_bytes(entry.get(..LENGTH_BYTES)?.try_into().ok()?);
+        entry.advance(LENGTH_BYTES);
+        let sealed_bytes = usize::try_from(sealed_bytes).ok().filter(|bytes| *bytes <= entry.len())?;
+        let sealed = entry.split_to(sealed_bytes);
+        let (noted, facts): (ContentHash, ObjectFacts) = self.open(&self.content_key(wanted), &sealed)?;
+        let blake3 = ContentHash(*blake3::hash(&entry).as_bytes());
+        if entry.len() as u64 != wanted.generation.size || blake3 != noted {
+            return None;
+        }
+        let is_expected = match wanted.content {
+            Some(expected) => expected == blake3,
+            None => md5_of_etag(&wanted.generation.etag)? == <[u8; 16]>::from(Md5::digest(&entry)),
+        };
+        is_expected.then_some(Content { bytes: entry, blake3, facts })
+    }
+
+    /// Who fetches a content that is not there: the names in `claims` that this one has now. The others may wait a moment
+    /// for what whoever has them fills; after [`CLAIM_MS`] nobody has one any more.
+    pub async fn claim(&self, claims: &[(ContentWanted, String)]) -> Vec<bool> {
+        let name_of = |wanted: &ContentWanted| name("f", &self.seal, &["fetching", &self.content_key(wanted)]);
+        let entries = claims.iter().map(|(wanted, by)| {
+            let value = Bytes::copy_from_slice(by.as_bytes());
+            NewEntry { key: name_of(wanted), value, ttl_ms: CLAIM_MS, only_if_absent: true }
+        });
+        if self.cache.set(entries.collect()).await.is_err() {
+            return vec![true; claims.len()];
+        }
+        let asked: Vec<Wanted> =
+            claims.iter().map(|(wanted, by)| Wanted { key: name_of(wanted), bytes_max: by.len() as u64 }).collect();
+        let held = self.get(&asked).await;
+        // Whatever is not there keeps nobody from fetching.
+        held.iter()
+            .zip(claims)
+            .map(|(held, (_, by))| held.as_deref().is_none_or(|held| held == by.as_bytes()))
+            .collect()
     }
 
     // ---- rows -------------------------------------------------------------------------------------------------
@@ -200,7 +237,7 @@ impl StoreCache {
             let _ = self.cache.delete(&useless).await;
         }
         let hits = found.iter().filter(|found| matches!(found, RowFound::Row(_))).count();
-        self.count(hits, wanted.len() - hits);
+        self.count(hits as u64, (wanted.len() - hits) as u64);
         found
     }
 
@@ -245,7 +282,7 @@ impl StoreCache {
         let key = self.listing_key(query, head);
         let wanted = Wanted { key: key.clone(), bytes_max: LISTING_BYTES_MAX + HASH_BYTES as u64 };
         let found = self.get(&[wanted]).await.pop().flatten().and_then(|entry| self.open(&key, &entry));
-        self.count(usize::from(found.is_some()), usize::from(found.is_none()));
+        self.count(u64::from(found.is_some()), u64::from(found.is_none()));
         found
     }
 
@@ -292,8 +329,9 @@ impl StoreCache {
         if wanted.is_empty() { Vec::new() } else { self.cache.get(wanted).await }
     }
 
-    fn count(&self, hits: usize, misses: usize) {
-        self.cache.count(hits as u64, misses as u64);
+    /// For the statistics: contents are asked for more than once by those who wait.
+    pub fn count(&self, hits: u64, misses: u64) {
+        self.cache.count(hits, misses);
     }
 
     /// `None`: it can't be written down, so it is not kept.
@@ -322,20 +360,6 @@ impl StoreCache {
     }
 }
 
-/// The content, if it is the one that is expected.
-fn proven(wanted: &ContentWanted, entry: Bytes) -> Option<Content> {
-    let (noted, bytes) = entry.split_at_checked(HASH_BYTES)?;
-    let blake3 = ContentHash(*blake3::hash(bytes).as_bytes());
-    if bytes.len() as u64 != wanted.generation.size || blake3.0 != *noted {
-        return None;
-    }
-    let is_expected = match wanted.content {
-        Some(expected) => expected == blake3,
-        None => md5_of_etag(&wanted.generation.etag)? == <[u8; 16]>::from(Md5::digest(bytes)),
-    };
-    is_expected.then(|| Content { bytes: entry.slice(HASH_BYTES..), blake3 })
-}
-
 /// Where an ETag may be the MD5 of a content. Where it only looks like one, no content fits it.
 fn md5_of_etag(etag: &str) -> Option<[u8; 16]> {
     let mut md5 = [0; 16];
@@ -347,12 +371,6 @@ fn name(kind: &str, scope: &[u8; HASH_BYTES], parts: &[&str]) -> String {
     let mut hasher = Hasher::new_keyed(scope);
     parts.iter().for_each(|part| add(&mut hasher, part.as_bytes()));
     format!("{kind}{FORMAT}:{}", hex::encode(&hasher.finalize().as_bytes()[..16]))
-}
-
-fn hash(parts: &[&str]) -> [u8; HASH_BYTES] {
-    let mut hasher = Hasher::new();
-    parts.iter().for_each(|part| add(&mut hasher, part.as_bytes()));
-    *hasher.finalize().as_bytes()
 }
 
 /// With its length, so that parts don't run into each other.

@@ -165,6 +165,15 @@ impl FileChange {
         self
     }
 
+    /// The same, of a key whose content is at another one now.
+    #[must_use]
+    pub fn moved_to(mut self, key: Option<String>) -> Self {
+        if let Self::Delete { moved_to, .. } = &mut self {
+            *moved_to = key;
+        }
+        self
+    }
+
     /// The row says so already: to be recorded there is nothing, whatever is expected.
     #[must_use]
     pub fn is_known(&self, row: Option<&FileRow>) -> bool {

@@ -36,6 +36,8 @@ pub struct Ports {
     pub store: Arc<dyn ObjectStore>,
     pub state: Arc<dyn ReplicaState>,
     pub metadata: Arc<dyn MetadataStore>,
+    /// Of contents; used where the metadata is shared.
+    pub cache: Option<Arc<dyn Cache>>,
     pub clock: Arc<dyn Clock>,
     pub ids: Arc<dyn Ids>,
     pub workers: Arc<dyn Workers>,

@@ -61,6 +61,7 @@ pub async fn copy_in_bucket(
         Ok(written) if written.generation.etag == etag => {
             let mut outcome = acknowledged(context, &entry, written.generation).await?;
             if let Outcome::Done { events, .. } = &mut outcome {
+                context.shared.remember_copied(source.clone(), task.path().clone());
                 *events = vec![Event::CopiedInBucket { path: task.path().clone(), from: source }];
             }
             Ok(Some(outcome))

@@ -13,6 +13,7 @@ use gosync_plan::decide::{ExpectLocal, ExpectRemote, Keep, ModeMerge, Need, merg
 use gosync_plan::identity::{Identity, same_as_generation};
 use gosync_plan::{Ancestor, Digests, Fingerprint, Generation, Nonce, RelPath};
 
+use super::cached;
 use super::copy::copy_in_tree;
 use super::partial::Partial;
 use super::place::{Placed, move_new, parent, place_new, place_over};
@@ -469,6 +470,9 @@ async fn fetch(context: &Context, task: &Task, remote: &Generation) -> Result<Fe
     if let Some(copied) = copy_in_tree(context, task, remote).await? {
         return Ok(copied);
     }
+    if let Some((head, bytes)) = cached::get(context, task, remote).await {
+        return put_down(context, task, head, bytes).await;
+    }
     let mut attempt = 0;
     loop {
         let result = if remote.size <= context.config.limits.part_bytes {
@@ -504,6 +508,14 @@ async fn fetch_small(context: &Context, task: &Task, remote: &Generation) -> Res
     if bytes.len() as u64 != head.generation.size || head.generation.size != remote.size {
         return Err(corrupt(&key, "its length is not the announced one").into());
     }
+    let fetched = put_down(context, task, head, bytes.clone()).await?;
+    cached::fill(context, &key, &fetched.head, &fetched.digests, &bytes).await;
+    Ok(fetched)
+}
+
+/// Into a temp file, verified.
+async fn put_down(context: &Context, task: &Task, head: Head, bytes: Bytes) -> Result<Fetched, Outcome> {
+    let key = context.config.prefix.key(task.path());
     let new = NewFile::of(context, task, &head)?;
     let (operation, tmp) = (new.operation, tmp_path(new.operation));
     let written = context
@@ -560,7 +572,7 @@ async fn fetch_large(context: &Context, task: &Task, remote: &Generation) -> Res
             let range = part * part_bytes..((part + 1) * part_bytes).min(remote.size);
             fetch_range(context, &key, &remote.etag, part, range, &partial)
         })
-        .buffered(context.config.limits.parts_per_file_max)
+        .buffered(context.config.limits.ranges_per_file_max)
         .try_for_each(|range| {
             // Whoever hashes has met an error of his own if he doesn't listen any more.
             let _ = arrived.unbounded_send(range);
@@ -660,7 +672,7 @@ async fn fetch_range_once(
     range: Range<u64>,
     partial: &Partial,
 ) -> Result<(), Outcome> {
-    let _permit = context.shared.parts.acquire().await;
+    let _permit = context.shared.ranges.acquire().await;
     let request =
         GetRequest { key: key.to_owned(), etag: Some(etag.to_owned()), version_id: None, range: Some(range.clone()) };
     let mut body = context.ports.store.get(request).await?;

@@ -5,6 +5,7 @@
 //! what a kill is); the journal and `.gosync` tell the next start what was under way.
 
 pub mod bring_back;
+mod cached;
 pub mod copy;
 pub mod displaced;
 pub mod download;

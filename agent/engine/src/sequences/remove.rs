@@ -83,12 +83,20 @@ async fn edit_that_was_deleted(context: &Context, path: &RelPath, meant: &Genera
 async fn deleted(context: &Context, entry: &JournalEntry) -> Result<Outcome, Outcome> {
     let JournalKind::DeleteObject { remote } = &entry.kind else { return Err(Outcome::Again) };
     let path = entry.path.clone();
-    let gone = super::gone(context, &path, Some(remote));
+    let gone = super::gone(context, &path, Some(remote)).moved_to(moved_to(context, &path).await?);
     context
         .record(vec![StateChange::DropAncestor(path.clone()), StateChange::End(entry.id)], vec![gone])
         .await
         .map_err(|error| super::upload::unresolved(entry.clone(), error.into()))?;
     Ok(Outcome::done(Event::DeletedObject { path }))
+}
+
+/// The key that has the content now, where the bucket copied it there: together with this delete that is a rename.
+async fn moved_to(context: &Context, path: &RelPath) -> Result<Option<String>, Failure> {
+    let Some(to) = context.shared.take_copied(path) else { return Ok(None) };
+    let content = |ancestor: Option<gosync_plan::Ancestor>| ancestor.and_then(|ancestor| ancestor.content);
+    let (before, after) = (content(context.ancestor(path).await?), content(context.ancestor(&to).await?));
+    Ok((before.is_some() && before == after).then(|| context.config.prefix.key(&to)))
 }
 
 /// A delete whose reply was lost: 404 is done, the same generation still there is to do.

@@ -10,9 +10,10 @@ use bytes::Bytes;
 use futures_util::stream::{self, StreamExt as _, TryStreamExt as _};
 use gosync_plan::decide::ExpectRemote;
 use gosync_plan::identity::{Identity, same_as_generation};
-use gosync_plan::{Ancestor, Digests, Fingerprint, Generation, Nonce, RelPath};
+use gosync_plan::{Ancestor, Digests, Fingerprint, Generation, Nonce, ObjectFacts, RelPath};
 use md5::{Digest as _, Md5};
 
+use super::cached;
 use super::copy::copy_in_bucket;
 use super::place::parent;
 use super::read::{Large, Reading, Small, end, hash_large, read_full, read_small};
@@ -26,7 +27,7 @@ use crate::look::Failure;
 use crate::planted::{self, Planted};
 use crate::ports::observer::Event;
 use crate::ports::state::{ExpectRemoteRow, JournalEntry, JournalKind, StateChange, UploadRow};
-use crate::ports::store::{Condition, GetRequest, ObjectHeaders, PutRequest};
+use crate::ports::store::{Condition, GetRequest, Head, ObjectHeaders, PutRequest};
 use crate::ports::{StoreError, StoreErrorKind, TreeError, TreeFile};
 use crate::sweep::backoff_ms;
 
@@ -65,18 +66,21 @@ async fn upload_small(
     }
     look_before_unconditional(context, task, &expect).await?;
     let entry = begin(context, task, local, &expect, digests, open, context.ports.ids.nonce()).await?;
-    let request = PutRequest {
-        key: context.config.prefix.key(task.path()),
-        body: bytes,
-        headers: headers(&entry, local, &digests, open),
-        condition: condition(&expect),
-    };
+    let key = context.config.prefix.key(task.path());
+    let headers = headers(&entry, local, &digests, open);
+    let facts = facts(&headers, local);
+    let request = PutRequest { key: key.clone(), body: bytes.clone(), headers, condition: condition(&expect) };
     // Only while it is sent: the next request goes out while this one is written down.
     crash::reached(CrashPoint::UploadJournalled);
     let permit = context.request().await;
     let written = context.ports.store.put(request).await.map(|written| written.generation);
     permit.answered();
     crash::reached(CrashPoint::UploadSent);
+    if let Ok(generation) = &written {
+        // Before anybody hears of it.
+        let generation = Generation { size: digests.size, ..generation.clone() };
+        cached::fill(context, &key, &Head { generation, facts, archived: false }, &digests, &bytes).await;
+    }
     conclude(context, entry, written, None).await
 }
 
@@ -222,6 +226,7 @@ impl Sending<'_> {
         if let (Ok(Outcome::Done { events, .. }), Some((from, _))) = (&mut outcome, &self.twin)
             && self.sent_parts.load(Ordering::Relaxed) == 0
         {
+            context.shared.remember_copied(from.clone(), self.task.path().clone());
             *events = vec![Event::CopiedInBucket { path: self.task.path().clone(), from: from.clone() }];
         }
         if refused {
@@ -438,6 +443,19 @@ fn headers(entry: &JournalEntry, local: Fingerprint, digests: &Digests, open: bo
         blake3: Some(digests.blake3),
         nonce: Some(entry.id),
         open,
+    }
+}
+
+/// What a look at the object will tell of its headers.
+fn facts(headers: &ObjectHeaders, local: Fingerprint) -> ObjectFacts {
+    ObjectFacts {
+        blake3_header: headers.blake3,
+        nonce: headers.nonce,
+        open: headers.open,
+        mtime_ns: headers.mtime_ns,
+        mode: (!local.is_link()).then_some(local.mode & 0o7777),
+        is_link: local.is_link(),
+        ..ObjectFacts::default()
     }
 }
 
