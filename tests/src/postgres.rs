@@ -219,6 +219,10 @@ impl Database {
         PostgresOptions { port, ..self.settings() }
     }
 
+    pub async fn try_connect(&self) -> Result<PgConnection, sqlx::Error> {
+        self.options.connect().await
+    }
+
     pub async fn connect(&self) -> PgConnection {
         self.connect_at(self.port).await
     }

@@ -84,7 +84,7 @@ async fn the_tables_tell_what_each_replica_is_configured_to() {
             let local = fleet.root(name).display().to_string();
             (MIRROR.to_owned(), local, "s3://bucket/docs".to_owned(), true, "active".to_owned())
         };
-        wait::hold(told == [row("left"), row("right")], told)
+        wait::hold(told == [row("left"), row("right")], format!("{told:?}"))
     })
     .await;
 }
@@ -315,4 +315,28 @@ async fn many_deletes_of_one_agent_halt_it_and_the_others_keep_their_files() {
     assert_eq!(rest.len(), 10);
     fleet.all_hold(&[&left, &right], &rest).await;
     tokio::time::timeout(Duration::from_secs(30), right.flushed()).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn deletes_of_several_agents_count_together() {
+    let fleet = Fleet::new().await;
+    let (left, right) = two(&fleet).await;
+    let expected: Tree = (0..60).map(|n| (format!("f{n:02}"), format!("content {n}").into())).collect();
+    for (path, content) in &expected {
+        left.write(path, content);
+    }
+    fleet.all_hold(&[&left, &right], &expected).await;
+    // Neither of them deletes as many as are ever asked about.
+    let paths: Vec<&String> = expected.keys().collect();
+    for path in &paths[..19] {
+        left.delete(path);
+    }
+    let rest: Tree = expected.iter().skip(19).map(|(path, content)| (path.clone(), content.clone())).collect();
+    fleet.all_hold(&[&left, &right], &rest).await;
+    for path in &paths[19..38] {
+        right.delete(path);
+    }
+    right.agent.halted(MIRROR, &["too-many-deletes"]).await;
+    assert_eq!(fleet.remote().await, rest);
+    assert_eq!(contents(&left.root), rest);
 }

@@ -13,6 +13,7 @@ mod directions;
 mod explain;
 mod first_runs;
 mod fleet;
+mod fleet_outages;
 mod flush;
 mod folders;
 mod guards;

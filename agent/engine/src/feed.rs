@@ -55,6 +55,8 @@ pub struct News {
     etag: Option<String>,
     /// It was taken away, and the guard of whoever did it let it pass.
     pub guarded: bool,
+    /// Another agent deleted it: its replica.
+    pub deleted_by: Option<String>,
 }
 
 /// Reads on from `position`; without one, finds where the feed ends now.
@@ -84,14 +86,18 @@ pub async fn follow(context: &Context, position: Option<Position>) -> Result<Fol
 
 fn news_of(context: &Context, row: &ChangeRow) -> impl Iterator<Item = News> {
     let taken_away = matches!(row.change_type, ChangeType::Delete | ChangeType::Rename);
+    let is_delete_elsewhere = row.change_type == ChangeType::Delete
+        && row.client_id != OUTSIDE
+        && row.client_id != lock(&context.shared.identity).replica;
     let of_key = path_of(context, &row.s3_key).map(|path| News {
         path,
         etag: (!taken_away).then(|| row.etag.clone()),
         guarded: taken_away && row.client_id != OUTSIDE,
+        deleted_by: is_delete_elsewhere.then(|| row.client_id.clone()),
     });
     let arrived = row.new_path.as_deref().filter(|_| row.change_type == ChangeType::Rename);
     let arrived = arrived.and_then(|path| path_of(context, path.strip_prefix('/')?));
-    arrived.map(|path| News { path, etag: None, guarded: false }).into_iter().chain(of_key)
+    arrived.map(|path| News { path, etag: None, guarded: false, deleted_by: None }).into_iter().chain(of_key)
 }
 
 /// What this replica holds already, most often because the change was its own.

@@ -30,6 +30,9 @@ pub struct Window {
     /// Notes that name the executed ones.
     #[serde(default)]
     notes: u32,
+    /// What others who share the metadata deleted meanwhile, by who it was.
+    #[serde(default)]
+    elsewhere: BTreeMap<String, u64>,
 }
 
 impl Window {
@@ -211,7 +214,7 @@ impl Deletes {
     pub fn roll(&mut self, now_utc_ms: i64, ancestors: u64, window_ms: u64) {
         let age = now_utc_ms.saturating_sub(self.window.began_ms);
         let over = !(0..i64::try_from(window_ms).unwrap_or(i64::MAX)).contains(&age);
-        if over || self.window.executed == 0 {
+        if over || (self.window.executed == 0 && self.window.elsewhere.is_empty()) {
             self.begin_window(now_utc_ms, ancestors);
         }
         // A tree that has grown since may lose more before it is a lot.
@@ -246,9 +249,22 @@ impl Deletes {
         changes
     }
 
+    /// Somebody else has deleted one; its own guard let it pass.
+    pub fn done_elsewhere(&mut self, client: &str) {
+        *self.window.elsewhere.entry(client.to_owned()).or_default() += 1;
+    }
+
+    /// Deletes of this window, here and elsewhere. Who has done more than a guard lets pass was told to by a person.
+    #[must_use]
+    pub fn done(&self, limits: DeleteLimits) -> u64 {
+        let Window { ancestors, executed, elsewhere, .. } = &self.window;
+        let unasked = |count: &&u64| too_many_deletes(limits, *ancestors, 0, **count) == GuardVerdict::Pass;
+        executed + elsewhere.values().filter(unasked).sum::<u64>()
+    }
+
     #[must_use]
     pub fn verdict(&self, limits: DeleteLimits) -> GuardVerdict {
-        too_many_deletes(limits, self.window.ancestors, self.window.executed, self.counted())
+        too_many_deletes(limits, self.window.ancestors, self.done(limits), self.counted())
     }
 
     /// The held deletes that may go now; counted unless `approved`.
@@ -292,6 +308,7 @@ impl Deletes {
         let executed = std::mem::take(&mut self.executed);
         self.forget_executed();
         self.window.executed = 0;
+        self.window.elsewhere.clear();
         executed
     }
 }

@@ -216,7 +216,12 @@ impl Core {
     fn take_news(&mut self, seq: u64, news: Vec<News>) {
         let now = self.now();
         let mut paths = BTreeSet::new();
+        let (utc, window_ms) = (self.context.utc_ms(), self.context.config.limits.delete_window_ms);
         for news in news {
+            if let Some(client) = &news.deleted_by {
+                self.deletes.roll(utc, self.files, window_ms);
+                self.deletes.done_elsewhere(client);
+            }
             if !news.guarded {
                 self.feed.taken_away.remove(&news.path);
             } else if self.feed.taken_away.len() < TAKEN_AWAY_MAX {

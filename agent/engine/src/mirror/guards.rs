@@ -67,7 +67,8 @@ impl Core {
             let count = self.deletes.counted();
             let message = format!(
                 "{count} deletes are waiting, {} already done, of {} files",
-                self.deletes.window.executed, self.deletes.window.ancestors
+                self.deletes.done(self.context.config.deletes),
+                self.deletes.window.ancestors
             );
             self.halt(reason, message, count);
             return;

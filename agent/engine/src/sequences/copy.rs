@@ -90,17 +90,35 @@ pub(super) async fn copy_in_tree(
         return Ok(None);
     }
     let in_place = context.ports.state.ancestor_of_object(&remote.etag, remote.size).await?;
-    // The old name of what only moved may be told of before the new one.
-    let source = match in_place {
-        Some((source, known)) => Some((source.as_str().to_owned(), known.fingerprint)),
-        None => context.shared.trashed(&remote.etag, remote.size),
-    };
-    let Some((source, known)) = source else { return Ok(None) };
+    let in_place = in_place.map(|(source, known)| (source.as_str().to_owned(), known.fingerprint));
+    // The old name of what only moved may be told of before the new one, even between one line here and the next.
+    let in_trash = || context.shared.trashed(&remote.etag, remote.size);
+    if in_place.is_none() && in_trash().is_none() {
+        return Ok(None);
+    }
     let head = head_patiently(context, &context.config.prefix.key(task.path())).await?.ok_or(Outcome::Again)?;
     if head.generation.etag != remote.etag || head.generation.size != remote.size {
         return Err(Outcome::Again);
     }
-    let new = NewFile::of(context, task, &head)?;
+    if let Some(source) = in_place
+        && let Some(copied) = copy_from(context, task, &head, source).await?
+    {
+        return Ok(Some(copied));
+    }
+    match in_trash() {
+        Some(source) => copy_from(context, task, &head, source).await,
+        None => Ok(None),
+    }
+}
+
+/// `None`: what is there is not that content.
+async fn copy_from(
+    context: &Context,
+    task: &Task,
+    head: &Head,
+    (source, known): (String, Fingerprint),
+) -> Result<Option<Fetched>, Outcome> {
+    let new = NewFile::of(context, task, head)?;
     let operation = new.operation;
     let tmp = tmp_path(operation);
     let tmp_there = tmp.clone();
@@ -115,8 +133,8 @@ pub(super) async fn copy_in_tree(
         .await?;
     crash::reached(CrashPoint::CopiedInTree);
     let Ok(Some(digests)) = copied else { return Ok(None) };
-    if compare(context, &tmp, digests, &head).await? == Identity::Same {
-        return Ok(Some(Fetched { operation, tmp, digests, head, is_copy: true }));
+    if compare(context, &tmp, digests, head).await? == Identity::Same {
+        return Ok(Some(Fetched { operation, tmp, digests, head: head.clone(), is_copy: true }));
     }
     context.local(move |tree| tree.unlink(&tmp)).await?.ok();
     Ok(None)

@@ -155,6 +155,10 @@ pub async fn trash_local(context: &Context, task: &Task, local: Fingerprint) -> 
     };
     context.record(vec![StateChange::Begin(entry.clone())], Vec::new()).await?;
     crash::reached(CrashPoint::TrashJournalled);
+    if let Some(ancestor) = &task.ancestor {
+        // Before it is there, so that it is never nowhere.
+        context.shared.remember_trashed(&ancestor.generation, name.path(), local);
+    }
     let (path_there, volume) = (path.clone(), context.identity().volume);
     let moved = context
         .local(move |tree| -> Result<Moved, TreeError> {
@@ -179,9 +183,6 @@ pub async fn trash_local(context: &Context, task: &Task, local: Fingerprint) -> 
         Err(error) => return Err(end_with(context, entry, error.into()).await),
     };
     crash::reached(CrashPoint::Trashed);
-    if let (Some(ancestor), JournalKind::Trash { to, .. }) = (&task.ancestor, &entry.kind) {
-        context.shared.remember_trashed(&ancestor.generation, to.clone(), local);
-    }
     context.displaced(entry);
     durable(context, vec![Target::Folder(parent(&path)), Target::Folder(folder)]).await??;
     let held = task.ancestor.as_ref().map(|ancestor| &ancestor.generation);
