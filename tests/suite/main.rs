@@ -38,6 +38,7 @@ mod renames;
 mod rig;
 mod roots;
 mod scrub;
+mod second_tries;
 mod semantics;
 mod settings;
 mod strangers;

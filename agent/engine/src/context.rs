@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use async_lock::Semaphore;
 use gosync_plan::conflict::ConflictTag;
 use gosync_plan::names::NameProblem;
-use gosync_plan::{Ancestor, Fingerprint, Generation, RelPath};
+use gosync_plan::{Ancestor, Fingerprint, Generation, Nonce, RelPath};
 
 use crate::budget::{Budget, Permit};
 use crate::config::MirrorConfig;
@@ -62,6 +62,10 @@ pub struct Shared {
     pub identity: Mutex<Identity>,
     recorded: Mutex<Recorded>,
     displaced: Mutex<Vec<JournalEntry>>,
+    /// Uploads that were under way when the last run ended.
+    recovered: Mutex<BTreeSet<Nonce>>,
+    /// What was lately kept of an object that the local file is to replace, by its path and ETag: where it went.
+    kept: Mutex<BTreeMap<(RelPath, String), Option<RelPath>>>,
     /// The first run is over: what is new from now on may be something old under a new name.
     hydrated: AtomicBool,
     /// Where contents were lately copied to in the bucket, by where they came from.
@@ -77,6 +81,9 @@ pub struct Shared {
 
 /// Contents in the trash that are remembered by what the bucket called them. Each takes about 200 bytes.
 const TRASHED_MAX: usize = 20_000;
+
+/// Objects that were kept for a replacement that has not come yet.
+const KEPT_MAX: usize = 1_000;
 
 /// Copies in the bucket that are remembered until their source goes.
 const COPIED_MAX: usize = 20_000;
@@ -125,6 +132,34 @@ impl Shared {
     #[must_use]
     pub fn trashed(&self, etag: &str, size: u64) -> Option<(String, Fingerprint)> {
         lock(&self.trashed).places.get(&(etag.to_owned(), size)).cloned()
+    }
+
+    pub fn has_recovered(&self, uploads: impl IntoIterator<Item = Nonce>) {
+        *lock(&self.recovered) = uploads.into_iter().collect();
+    }
+
+    #[must_use]
+    pub fn was_recovered(&self, upload: Nonce) -> bool {
+        lock(&self.recovered).contains(&upload)
+    }
+
+    /// Where that object was kept by an earlier try: as a conflict copy, or (`None`) in the trash.
+    #[must_use]
+    pub fn kept(&self, path: &RelPath, etag: &str) -> Option<Option<RelPath>> {
+        lock(&self.kept).get(&(path.clone(), etag.to_owned())).cloned()
+    }
+
+    pub fn has_kept(&self, path: RelPath, etag: String, copy: Option<RelPath>) {
+        let mut kept = lock(&self.kept);
+        if kept.len() >= KEPT_MAX {
+            // Then it is kept once more, at worst.
+            kept.clear();
+        }
+        kept.insert((path, etag), copy);
+    }
+
+    pub fn forget_kept(&self, path: &RelPath, etag: &str) {
+        lock(&self.kept).remove(&(path.clone(), etag.to_owned()));
     }
 
     pub fn remember_copied(&self, from: RelPath, to: RelPath) {
@@ -222,6 +257,8 @@ impl Context {
             identity: Mutex::new(Identity::default()),
             recorded: Mutex::new(Recorded::default()),
             displaced: Mutex::new(Vec::new()),
+            recovered: Mutex::default(),
+            kept: Mutex::default(),
             hydrated: AtomicBool::new(false),
             copied: Mutex::default(),
             trashed: Mutex::new(Trashed::default()),

@@ -3,9 +3,9 @@
 use gosync_plan::{HaltReason, RelPath};
 
 use super::Ended;
-use super::core::{Core, Flush, Stage, task_bytes};
+use super::core::{Core, Flush, Stage, is_of_the_root, task_bytes};
 use super::effect::{Effect, NOTE_PAUSED};
-use crate::handle::{Command, ErrorView, FlushReceipt, HaltView, Phase, View};
+use crate::handle::{Command, CommandError, ErrorView, FlushReceipt, HaltView, Phase, View};
 use crate::ports::state::StateChange;
 use crate::sweep::Scope;
 
@@ -51,14 +51,36 @@ impl Core {
             Command::Conflicts(reply) => self.effects.push(Effect::Conflicts(reply)),
             Command::Explain { path, reply } => self.explain(path, reply),
             Command::Plan { steps_max, reply } => self.draw_up_plan(steps_max, reply),
-            Command::TrashList(reply) => self.effects.push(Effect::TrashList(reply)),
+            Command::TrashList(reply) => match self.distrust() {
+                Some(why) => drop(reply.send(Err(why))),
+                None => self.effects.push(Effect::TrashList(reply)),
+            },
             Command::Versions { below, reply } => self.effects.push(Effect::Versions { below, reply }),
-            Command::RestoreVersion { path, version_id, reply } => {
-                self.effects.push(Effect::RestoreVersion { path, version_id, reply });
-            }
-            Command::TrashRestore { item, reply } => self.effects.push(Effect::TrashRestore { item, reply }),
+            Command::RestoreVersion { path, version_id, reply } => match self.distrust() {
+                Some(why) => drop(reply.send(Err(why))),
+                None => self.effects.push(Effect::RestoreVersion { path, version_id, reply }),
+            },
+            Command::TrashRestore { item, reply } => match self.distrust() {
+                Some(why) => drop(reply.send(Err(why))),
+                None => self.effects.push(Effect::TrashRestore { item, reply }),
+            },
             Command::Stop => self.ended = Some(Ended::Stopped),
         }
+    }
+
+    /// Why nothing may be read from the root or written into it: what stands there may be another one.
+    fn distrust(&self) -> Option<CommandError> {
+        let halt = self.halts.values().find(|halt| is_of_the_root(halt.reason));
+        let message = match halt {
+            Some(halt) => halt.message.clone(),
+            None if self.stage == Stage::Running => return None,
+            None => "the root is being looked at".to_owned(),
+        };
+        Some(CommandError {
+            code: "halted",
+            message: format!("the root can't be trusted now: {message}"),
+            hint: "`gosync sync state` shows the halt and what it waits for".to_owned(),
+        })
     }
 
     pub(super) fn flush(&mut self, timeout_ms: u64, reply: futures_channel::oneshot::Sender<FlushReceipt>) {

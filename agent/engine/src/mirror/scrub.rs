@@ -58,7 +58,7 @@ impl Core {
             return;
         }
         let after = match &self.scrub.at {
-            Some(at) => RelPath::new(at.as_str()).ok(),
+            Some(at) => RelPath::with_markers(at.as_str()).ok(),
             None => {
                 // A clock that was set back makes the next one due, too.
                 let period_ms = i64::try_from(period_ms).unwrap_or(i64::MAX);

@@ -79,6 +79,10 @@ impl Core {
                 self.effects.push(Effect::Apply(vec![StateChange::DropHalt(halt.id)]));
             }
         }
+        // The journal tells them all, but for those of a root that is none any more.
+        for (entry, _) in std::mem::take(&mut self.unresolved).into_values() {
+            self.in_hand.remove(&entry.path);
+        }
         for entry in restarted.recovered.unresolved {
             let again = Some(Dirty::at(now).with_head());
             self.in_hand.insert(entry.path.clone(), InHand { since_ms: now, again });

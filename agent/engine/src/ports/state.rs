@@ -82,7 +82,14 @@ pub enum JournalKind {
     /// An object is being deleted.
     DeleteObject { remote: Generation },
     /// A verified content is about to be put in place; what it replaces goes to `.gosync/displaced/<id>`.
-    Install { new: ContentHash, remote: Generation, replaces: Option<Displaced> },
+    /// `recorded`: the ancestor tells of it; what stands at the path since then is whatever it is.
+    Install {
+        new: ContentHash,
+        remote: Generation,
+        replaces: Option<Displaced>,
+        #[serde(default)]
+        recorded: bool,
+    },
     /// A file is about to be moved to `to` (below `.gosync/trash`).
     Trash { to: String, expects: Displaced, remote: Option<Generation> },
 }

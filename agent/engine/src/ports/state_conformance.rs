@@ -262,8 +262,13 @@ pub async fn the_journal_holds_an_operation_until_its_end(state: &dyn ReplicaSta
             open: false,
         },
         JournalKind::DeleteObject { remote: generation.clone() },
-        JournalKind::Install { new: hash, remote: generation.clone(), replaces: None },
-        JournalKind::Install { new: hash, remote: generation.clone(), replaces: Some(displaced(Some(hash))) },
+        JournalKind::Install { new: hash, remote: generation.clone(), replaces: None, recorded: false },
+        JournalKind::Install {
+            new: hash,
+            remote: generation.clone(),
+            replaces: Some(displaced(Some(hash))),
+            recorded: true,
+        },
         JournalKind::Trash { to: ".gosync/trash/x\ny".into(), expects: displaced(None), remote: Some(generation) },
     ];
     let mut entries = Vec::new();

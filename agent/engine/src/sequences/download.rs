@@ -82,9 +82,9 @@ pub async fn download(
             Ancestor { fingerprint, generation: generation.clone(), content: Some(content), nonce, open: false };
         write_ancestor(context, path, early, Vec::new()).await?;
     }
-    let mut fingerprint = match replaces {
+    let (mut fingerprint, installed) = match replaces {
         None => match put_in_place_new(context, path, &fetched).await? {
-            Some(fingerprint) => fingerprint,
+            Some(fingerprint) => (fingerprint, None),
             None => return super::remove::file_in_the_way(context, path).await,
         },
         Some(planned) => {
@@ -105,7 +105,7 @@ pub async fn download(
         look_at.push(path.clone());
     }
     let ancestor = Ancestor { fingerprint, generation, content: Some(content), nonce, open: false };
-    write_ancestor(context, path, ancestor, Vec::new()).await?;
+    write_installed(context, path, ancestor, installed).await?;
     let arrived = match fetched.is_copy {
         true => Event::CopiedInTree { path: path.clone() },
         false => Event::Downloaded { path: path.clone(), bytes },
@@ -182,8 +182,8 @@ pub async fn conflict(
     // No object holds this content, and somebody may do anything to its second name: expecting nothing keeps it.
     let displaced = Displaced { fingerprint: now, content: None, to_trash: false };
     let placed = put_in_place_over(context, &path, &fetched, &generation, displaced).await;
-    let mut fingerprint = match placed {
-        Ok(fingerprint) => fingerprint,
+    let (mut fingerprint, installed) = match placed {
+        Ok(placed) => placed,
         Err(outcome) => {
             if ours {
                 withdraw(context, &copy, &path).await?;
@@ -197,7 +197,7 @@ pub async fn conflict(
         look_at.push(path.clone());
     }
     let ancestor = Ancestor { fingerprint, generation, content: Some(content), nonce, open: false };
-    write_ancestor(context, &path, ancestor, Vec::new()).await?;
+    write_installed(context, &path, ancestor, installed).await?;
     let events = vec![Event::Conflict { path: path.clone(), copy }, Event::Downloaded { path, bytes }];
     Ok(Outcome::Done { events, look_at })
 }
@@ -211,7 +211,34 @@ pub async fn overrule(
     keep: Keep,
 ) -> Result<Outcome, Outcome> {
     let path = task.path();
-    let fetched = fetch(context, task, &remote).await?;
+    // A file that can't be sent now would have the object kept again with each try, and so would a store in trouble.
+    if !task.read_open {
+        may_be_replaced(context, path, local).await?;
+    }
+    let copy = match context.shared.kept(path, &remote.etag) {
+        Some(copy) => copy,
+        None => keep_object(context, task, &remote, keep).await?,
+    };
+    crash::reached(CrashPoint::OverruledKept);
+    let etag = remote.etag.clone();
+    let mut outcome = super::upload::upload(context, task, local, ExpectRemote::Object(remote)).await?;
+    context.shared.forget_kept(path, &etag);
+    if let (Outcome::Done { events, look_at }, Some(copy)) = (&mut outcome, copy) {
+        events.push(Event::Conflict { path: path.clone(), copy: copy.clone() });
+        look_at.push(copy);
+    }
+    Ok(outcome)
+}
+
+/// Fetches the object and keeps it; returns the conflict copy, if it is one.
+pub(super) async fn keep_object(
+    context: &Context,
+    task: &Task,
+    remote: &Generation,
+    keep: Keep,
+) -> Result<Option<RelPath>, Outcome> {
+    let path = task.path();
+    let fetched = fetch(context, task, remote).await?;
     durable(context, vec![Target::Content(fetched.tmp.clone())]).await??;
     let (copy, folder) = match keep {
         Keep::InTrash => {
@@ -236,14 +263,8 @@ pub async fn overrule(
         }
     };
     durable(context, vec![Target::Folder(folder)]).await??;
-    crash::reached(CrashPoint::OverruledKept);
-    let generation = remote.completed_by(&fetched.head.generation);
-    let mut outcome = super::upload::upload(context, task, local, ExpectRemote::Object(generation)).await?;
-    if let (Outcome::Done { events, look_at }, Some(copy)) = (&mut outcome, copy) {
-        events.push(Event::Conflict { path: path.clone(), copy: copy.clone() });
-        look_at.push(copy);
-    }
-    Ok(outcome)
+    context.shared.has_kept(path.clone(), remote.etag.clone(), copy.clone());
+    Ok(copy)
 }
 
 /// Asked again right before the act; here it saves fetching an object, each time anew, for a file that is held open.
@@ -409,13 +430,18 @@ async fn put_in_place_over(
     fetched: &Fetched,
     remote: &Generation,
     displaced: Displaced,
-) -> Result<Fingerprint, Outcome> {
+) -> Result<(Fingerprint, Option<JournalEntry>), Outcome> {
     durable(context, vec![Target::Content(fetched.tmp.clone())]).await??;
     let planned = displaced.fingerprint;
     let entry = JournalEntry {
         id: fetched.operation,
         path: path.clone(),
-        kind: JournalKind::Install { new: fetched.digests.blake3, remote: remote.clone(), replaces: Some(displaced) },
+        kind: JournalKind::Install {
+            new: fetched.digests.blake3,
+            remote: remote.clone(),
+            replaces: Some(displaced),
+            recorded: false,
+        },
         began_ms: context.utc_ms(),
     };
     context.record(vec![StateChange::Begin(entry.clone())], Vec::new()).await?;
@@ -425,12 +451,34 @@ async fn put_in_place_over(
     let placed = context.local(move |tree| place_over(tree, &tmp, &to, &path, planned)).await?;
     let ended = matches!(placed, Ok(Placed::Again | Placed::Busy));
     let result = placed_durably(context, fetched, placed).await;
-    if ended && is_displaced_gone(context, fetched.operation).await? {
-        context.record(vec![StateChange::End(entry.id)], Vec::new()).await?;
-    } else {
-        context.displaced(entry);
+    match result {
+        Ok(fingerprint) => Ok((fingerprint, Some(entry))),
+        Err(outcome) => {
+            if ended && is_displaced_gone(context, fetched.operation).await? {
+                context.record(vec![StateChange::End(entry.id)], Vec::new()).await?;
+            } else {
+                context.displaced(entry);
+            }
+            Err(outcome)
+        }
     }
-    result
+}
+
+/// The ancestor of what was put in its place. What it replaced is watched from then on, under an entry that says that there
+/// is nothing left to record: by the next start somebody may have put the same content back as an edit.
+async fn write_installed(
+    context: &Context,
+    path: &RelPath,
+    ancestor: Ancestor,
+    installed: Option<JournalEntry>,
+) -> Result<(), Outcome> {
+    let Some(mut entry) = installed else { return Ok(write_ancestor(context, path, ancestor, Vec::new()).await?) };
+    if let JournalKind::Install { recorded, .. } = &mut entry.kind {
+        *recorded = true;
+    }
+    let written = write_ancestor(context, path, ancestor, vec![StateChange::Begin(entry.clone())]).await;
+    context.displaced(entry);
+    Ok(written?)
 }
 
 async fn is_displaced_gone(context: &Context, operation: Nonce) -> Result<bool, Outcome> {

@@ -47,8 +47,10 @@ pub async fn recover_local(context: &Context) -> Result<Recovered, Failure> {
             Ok(())
         })
         .await??;
+    let uploads = journal.iter().filter(|entry| matches!(entry.kind, JournalKind::Upload { .. }));
+    context.shared.has_recovered(uploads.map(|entry| entry.id));
     for entry in &journal {
-        if let JournalKind::Install { new, remote, .. } = &entry.kind {
+        if let JournalKind::Install { new, remote, recorded: false, .. } = &entry.kind {
             record_installed(context, &entry.path, *new, remote).await?;
         }
     }

@@ -1,8 +1,10 @@
 //! Taking things away: an object whose file was deleted, a file whose object was deleted, a file that stands where a
 //! folder must be. Each needs its proof again right before the act (P5).
 
+use gosync_plan::decide::Keep;
 use gosync_plan::{Fingerprint, Generation, LocalEntry, RelPath, RemoteEntry};
 
+use super::download::keep_object;
 use super::place::{move_new, parent};
 use super::start::root_is_ours;
 use super::trash::{TrashName, move_to_trash};
@@ -28,6 +30,11 @@ pub async fn delete_object(context: &Context, task: &Task, remote: Generation) -
         RemoteEntry::Object(_) | RemoteEntry::Presumed => return Err(Outcome::Again),
         RemoteEntry::Unknown(why) => return Err(Outcome::Problem(why)),
     };
+    let is_known = task.ancestor.as_ref().is_some_and(|ancestor| ancestor.generation.same(&now));
+    if !is_known && context.shared.kept(&path, &now.etag).is_none() {
+        // Somebody else's, which this folder never had: a person said that it may go, and finds it in the trash.
+        keep_object(context, task, &now, Keep::InTrash).await?;
+    }
     // The look at the store took its time.
     prove_absent(context, &path).await?;
     let entry = JournalEntry {
@@ -45,6 +52,7 @@ pub async fn delete_object(context: &Context, task: &Task, remote: Generation) -
     crash::reached(CrashPoint::ObjectDeleted);
     match deletion {
         Ok(()) => {
+            context.shared.forget_kept(&path, &now.etag);
             let mut outcome = deleted(context, &entry).await?;
             if context.conditions().delete == Some(false) {
                 let edit = edit_that_was_deleted(context, &path, &remote).await;

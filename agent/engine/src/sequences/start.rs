@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use crate::context::{Context, MARKER, OWN, lock};
 use crate::crash::{self, CrashPoint};
 use crate::look::Failure;
-use crate::ports::state::StateChange;
+use crate::ports::state::{JournalEntry, JournalKind, StateChange};
 use crate::ports::{LocalTree, RootFacts, TreeError, TreeErrorKind};
 
 /// Names of notes in the replica's state.
@@ -86,7 +86,7 @@ pub async fn check_root(context: &Context) -> Result<Root, Failure> {
                 None => make_marker(context, &remote).await?,
             };
             crash::reached(CrashPoint::MarkerPlaced);
-            let mut changes = first_run();
+            let mut changes = first_run(context).await?;
             changes.push(StateChange::PutNote(NOTE_VOLUME.to_owned(), marker.uuid.clone()));
             changes.push(StateChange::PutNote(NOTE_REMOTE.to_owned(), remote.clone()));
             state.apply(changes).await?;
@@ -107,16 +107,21 @@ pub async fn restore_marker(context: &Context, halt: String) -> Result<(), Failu
 
 /// Takes what stands there now as a first run: everything known of the other root is forgotten, nothing is deleted.
 pub async fn adopt_root(context: &Context, halt: String) -> Result<(), Failure> {
-    let mut forget = first_run();
+    let mut forget = first_run(context).await?;
     forget.push(StateChange::DropNote(NOTE_VOLUME.to_owned()));
     forget.push(StateChange::DropHalt(halt));
     context.ports.state.apply(forget).await?;
     Ok(())
 }
 
-/// Whatever was known of both sides is void.
-fn first_run() -> Vec<StateChange> {
-    vec![StateChange::DropAllAncestors, StateChange::DropNote(NOTE_HYDRATED.to_owned())]
+/// Whatever was known of both sides is void, and what became of a request to the other one is nobody's concern.
+async fn first_run(context: &Context) -> Result<Vec<StateChange>, Failure> {
+    let mut changes = vec![StateChange::DropAllAncestors, StateChange::DropNote(NOTE_HYDRATED.to_owned())];
+    let requests =
+        |entry: &JournalEntry| matches!(entry.kind, JournalKind::Upload { .. } | JournalKind::DeleteObject { .. });
+    let journal = context.ports.state.journal().await?;
+    changes.extend(journal.into_iter().filter(requests).map(|entry| StateChange::End(entry.id)));
+    Ok(changes)
 }
 
 /// Whether any file that was in step stands at its path.
@@ -206,7 +211,7 @@ async fn identify(context: &Context, facts: RootFacts, volume: String, remote: &
     let state = &context.ports.state;
     let mut changes = Vec::new();
     if state.note(NOTE_REMOTE).await?.as_deref() != Some(remote) {
-        changes.extend(first_run());
+        changes.extend(first_run(context).await?);
         changes.push(StateChange::PutNote(NOTE_REMOTE.to_owned(), remote.to_owned()));
     }
     // The device number of a disk may be another one after a restart.

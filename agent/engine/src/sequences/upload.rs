@@ -15,10 +15,12 @@ use md5::{Digest as _, Md5};
 
 use super::cached;
 use super::copy::copy_in_bucket;
+use super::download::has_room;
 use super::place::parent;
 use super::read::{Large, Reading, Small, end, hash_large, read_full, read_small};
 use super::recover::abort_stale;
 use super::{Outcome, Task, expected, tmp_path, write_ancestor_over};
+use crate::config::Limits;
 use crate::context::Context;
 use crate::crash::{self, CrashPoint};
 use crate::digest::{Digester, Wanted, of_bytes};
@@ -28,7 +30,7 @@ use crate::planted::{self, Planted};
 use crate::ports::observer::Event;
 use crate::ports::state::{ExpectRemoteRow, JournalEntry, JournalKind, StateChange, UploadRow};
 use crate::ports::store::{Condition, GetRequest, Head, ObjectHeaders, PutRequest};
-use crate::ports::{StoreError, StoreErrorKind, TreeError, TreeFile};
+use crate::ports::{LocalTree, StoreError, StoreErrorKind, TreeError, TreeErrorKind, TreeFile};
 use crate::sweep::backoff_ms;
 
 /// S3 takes at most this many parts.
@@ -93,20 +95,20 @@ async fn upload_large(
     let part_bytes = part_bytes(local.size, context.config.limits.part_bytes);
     let (path, read_open) = (task.path().as_str().to_owned(), task.read_open);
     let private = tmp_path(context.ports.ids.nonce());
-    let private_there = private.clone();
-    let (file, reading) = context
+    let (private_there, limits) = (private.clone(), context.config.limits.clone());
+    let (file, reading, read_open) = context
         .local(move |tree| -> Result<_, TreeError> {
             let file: Arc<dyn TreeFile> = Arc::from(tree.open(&path)?);
-            if !read_open {
-                let reading = hash_large(&*file, local, part_bytes, false)?;
-                return Ok((file, reading));
+            let reading = hash_large(&*file, local, part_bytes, false)?;
+            if !read_open || matches!(reading, Reading::Whole(_)) {
+                return Ok((file, reading, false));
             }
             // It doesn't come to rest: what is sent comes from a copy that nobody writes to.
-            let copy: Arc<dyn TreeFile> = Arc::from(tree.create(&private_there, 0o600)?);
-            file.copy_to(&*copy)?;
-            let stat = copy.stat()?.fingerprint;
-            let reading = hash_large(&*copy, stat, part_bytes, true)?;
-            Ok((copy, reading))
+            let copied = private_copy(tree, &*file, &private_there, part_bytes, &limits);
+            if copied.is_err() {
+                tree.unlink(&private_there).ok();
+            }
+            copied.map(|(copy, reading)| (copy, reading, true))
         })
         .await??;
     let Large { digests, parts, open } = match reading {
@@ -115,14 +117,36 @@ async fn upload_large(
         Reading::Busy => return Err(Outcome::Busy),
     };
     let open = open || read_open;
-    let twin = if open { None } else { twin_in_bucket(context, task, &digests, &expect).await? };
-    let sent_parts = AtomicUsize::new(0);
-    let sending = Sending { task, local, expect: &expect, digests, parts, part_bytes, open, file, twin, sent_parts };
-    let outcome = sending.send(context).await;
+    let sending = async {
+        let twin = if open { None } else { twin_in_bucket(context, task, &digests, &expect).await? };
+        let sent_parts = AtomicUsize::new(0);
+        Sending { task, local, expect: &expect, digests, parts, part_bytes, open, file, twin, sent_parts }
+            .send(context)
+            .await
+    };
+    let outcome = sending.await;
     if read_open {
         context.local(move |tree| tree.unlink(&private)).await?.ok();
     }
     outcome
+}
+
+/// A copy that nobody writes to, where the disk has room for one.
+fn private_copy(
+    tree: &dyn LocalTree,
+    file: &dyn TreeFile,
+    to: &str,
+    part_bytes: u64,
+    limits: &Limits,
+) -> Result<(Arc<dyn TreeFile>, Reading<Large>), TreeError> {
+    if !has_room(tree, limits, file.stat()?.fingerprint.size)? {
+        return Err(TreeError::new(TreeErrorKind::NoSpace, "copy", to));
+    }
+    let copy: Arc<dyn TreeFile> = Arc::from(tree.create(to, 0o600)?);
+    file.copy_to(&*copy)?;
+    let stat = copy.stat()?.fingerprint;
+    let reading = hash_large(&*copy, stat, part_bytes, true)?;
+    Ok((copy, reading))
 }
 
 /// As configured, unless that makes too many parts.
@@ -618,12 +642,36 @@ async fn content_hash(
 /// Finishes a journalled upload whose outcome was unknown.
 pub async fn finish_unresolved(context: &Context, entry: JournalEntry) -> Outcome {
     match resolve(context, &entry, None).await {
+        // Nobody has deleted or reverted it: the next look finds an object that isn't here.
+        Ok(Some(_)) if is_taken_back(context, &entry).await => match end_without_effect(context, &entry).await {
+            Ok(()) => Outcome::Again,
+            Err(failure) => unresolved(entry, failure),
+        },
         Ok(Some(generation)) => acknowledged(context, &entry, generation).await.unwrap_or_else(|outcome| outcome),
         Ok(None) => match end_without_effect(context, &entry).await {
             Ok(()) => Outcome::Again,
             Err(failure) => unresolved(entry, failure),
         },
         Err(failure) => unresolved(entry, failure),
+    }
+}
+
+/// The end of the last run took the file that was sent, or brought back the one before it: a power loss does that to what
+/// was not durable yet, and another volume never had it.
+async fn is_taken_back(context: &Context, entry: &JournalEntry) -> bool {
+    let JournalKind::Upload { local, .. } = &entry.kind else { return false };
+    if !context.shared.was_recovered(entry.id) || entry.path.is_marker() {
+        return false;
+    }
+    let path = entry.path.as_str().to_owned();
+    let found = context.local(move |tree| tree.stat(&path)).await;
+    let before = context.ancestor(&entry.path).await;
+    match (found, before) {
+        (Ok(Ok(stat)), Ok(before)) => {
+            let is = |file: &Fingerprint| stat.fingerprint.same_but_ctime(file);
+            !is(local) && before.is_some_and(|before| is(&before.fingerprint))
+        }
+        _ => true,
     }
 }
 
