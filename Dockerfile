@@ -16,6 +16,8 @@ COPY . .
 # The repository stays outside too: --build-arg GOSYNC_COMMIT="$(git rev-parse HEAD)" lets `gosync version` tell it.
 ARG GOSYNC_COMMIT
 RUN cargo build --release --locked -p gosync \
+    # Crash points are for tests: what ships knows none.
+    && ! grep -q GOSYNC_CRASH_AT target/release/gosync \
     # Mount points that belong to the user: a named volume takes over their owner.
     && mkdir -p /out/etc/gosync /out/var/lib/gosync /out/run/gosync /out/usr/local/bin \
     && cp target/release/gosync /out/usr/local/bin/
