@@ -45,6 +45,13 @@ impl Mount {
         run(Command::new("mount").arg("--bind").arg(from).arg(at));
         Self(at.to_owned())
     }
+
+    /// The same where nothing can be written, not even by root.
+    pub fn bind_read_only(from: &Path, at: &Path) -> Self {
+        let mount = Self::bind(from, at);
+        run(Command::new("mount").args(["-o", "remount,bind,ro"]).arg(at));
+        mount
+    }
 }
 
 impl Drop for Mount {

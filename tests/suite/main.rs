@@ -34,6 +34,7 @@ mod plan;
 mod postgres_feed;
 mod postgres_metadata;
 mod provision;
+mod read_only;
 mod release;
 mod renames;
 mod rig;

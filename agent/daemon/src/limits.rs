@@ -39,6 +39,8 @@ pub fn engine_config(mirror: &config::MirrorConfig, endpoint: &str, device: &str
             min: mirror.sync.max_deletes.min,
         },
         limits: limits(&mirror.sync),
+        // What it is shows when it is opened.
+        root_is_read_only: false,
         shared: mirror.metadata.kind == MetadataKind::Postgres,
         keep_folders: mirror.sync.directory_markers,
         keep_links: mirror.sync.symlinks == Symlinks::Preserve,

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use gosync_api::config::{MetadataKind, MirrorConfig, StatePlace};
 use gosync_api::messages::WatchState;
-use gosync_api::words::{HaltReason, Phase};
+use gosync_api::words::{Direction, HaltReason, Phase};
 use gosync_cache::RedisCache;
 use gosync_engine::ports::{LocalTree, MetadataStore, Ports, ReplicaState, StateChange, StateError};
 use gosync_engine::{Command, Ended, MirrorHandle, NOTE_PAUSED, View};
@@ -28,7 +28,7 @@ use crate::limits::engine_config;
 use crate::neighbours::Remote;
 use crate::parts::Parts;
 use crate::ports::{Blocking, RandomIds, Teller, utc_ms};
-use crate::root::{Keeps, Known, VolumeNote, late_lock, open_root};
+use crate::root::{self, Keeps, Known, VolumeNote, late_lock, open_root};
 use crate::stores::StoreTrouble;
 use crate::tell::trouble::Outside;
 use crate::watcher::{WatchStanding, Watcher};
@@ -97,6 +97,7 @@ pub enum Seen {
 /// What an engine is made of.
 struct Opened {
     lock: Option<Lock>,
+    root_is_read_only: bool,
     tree: Arc<DiskTree>,
     state: Arc<SqliteState>,
     ports: Ports,
@@ -240,17 +241,18 @@ impl Mirror {
         let keeps = Keeps::of(&self.config.sync);
         let state_path = self.parts.state_path(self.name());
         let note = (self.config.state == StatePlace::Volume).then(|| self.volume_note());
+        let only_sends = self.config.direction == Direction::Push;
         let opened = blocking(move || {
             let known = match &note {
                 None if state_path.exists() => Known::ByState,
                 Some(note) if note.is_there()? => Known::ByNote(note),
                 None | Some(_) => Known::No,
             };
-            let opened = open_root(&root, keeps, known)?;
+            let opened = open_root(&root, keeps, known, only_sends && note.is_none())?;
             note.map_or(Ok(()), |note| note.keep())?;
             Ok(opened)
         });
-        let (tree, lock) = opened.await??;
+        let root::Opened { tree, lock, read_only: root_is_read_only } = opened.await??;
         let tree = Arc::new(tree);
 
         let state = Arc::new(self.open_state().await.map_err(state_trouble)?);
@@ -276,7 +278,7 @@ impl Mirror {
             workers: Arc::new(Blocking),
             observer,
         };
-        Ok(Opened { lock, tree, state, ports })
+        Ok(Opened { lock, root_is_read_only, tree, state, ports })
     }
 
     async fn open_state(&self) -> Result<SqliteState, StateError> {
@@ -309,12 +311,13 @@ impl Mirror {
     // ---- running ----------------------------------------------------------------------------------------------
 
     async fn run(&self, opened: Opened) -> Ended {
-        let Opened { mut lock, tree, state, ports } = opened;
+        let Opened { mut lock, root_is_read_only, tree, state, ports } = opened;
         let endpoint = match &self.parts.store_identity {
             Some(identity) => identity.clone(),
             None => self.config.s3.resolve_endpoint().map(|endpoint| endpoint.identity).unwrap_or_default(),
         };
-        let config = engine_config(&self.config, &endpoint, &self.parts.device);
+        let mut config = engine_config(&self.config, &endpoint, &self.parts.device);
+        config.root_is_read_only = root_is_read_only;
         let remote = Remote { endpoint, bucket: config.bucket.clone(), prefix: config.prefix.clone() };
         let metadata = Arc::clone(&ports.metadata);
         let (handle, engine) = gosync_engine::mirror(config, ports);
@@ -347,7 +350,7 @@ impl Mirror {
                     }
                 }
                 // A root that is not ours yet gets its lock as soon as it has a folder of ours.
-                () = sleep(RETRY), if lock.is_none() && !stopping => {
+                () = sleep(RETRY), if lock.is_none() && !root_is_read_only && !stopping => {
                     let tree = Arc::clone(&tree);
                     match blocking(move || late_lock(&tree)).await {
                         Ok(Ok(found)) => lock = found,
@@ -439,10 +442,10 @@ fn store_trouble(error: StoreTrouble) -> Why {
 
 fn remove_file(path: &Path) -> Result<(), String> {
     match std::fs::remove_file(path) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => {
-            Err(format!("{} can't be removed: {error}", path.display()))
-        }
-        _ => Ok(()),
+        Ok(()) => Ok(()),
+        // The marker of a root that can't be written to: without a state it is a first run all the same.
+        Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::ReadOnlyFilesystem) => Ok(()),
+        Err(error) => Err(format!("{} can't be removed: {error}", path.display())),
     }
 }
 

@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use gosync_api::config::{Symlinks, SyncSettings};
 use gosync_api::words::HaltReason;
 use gosync_engine::ports::{LocalTree as _, TreeError, TreeErrorKind};
-use gosync_fs::{DiskTree, Lock, LockError};
+use gosync_fs::{DiskTree, Lock, LockError, survey};
 
 use crate::chain::chain;
 use crate::one_mirror::Why;
@@ -94,8 +94,17 @@ impl Keeps {
     }
 }
 
-/// Opens and locks the root; makes it where it is not known.
-pub fn open_root(root: &Path, keeps: Keeps, known: Known<'_>) -> Result<(DiskTree, Option<Lock>), Why> {
+/// A root that is open.
+pub struct Opened {
+    pub tree: DiskTree,
+    /// `None`: there is no folder of ours yet.
+    pub lock: Option<Lock>,
+    /// Nothing can be written into it.
+    pub read_only: bool,
+}
+
+/// Opens and locks the root; makes it where it is not known. `may_be_read_only`: what the mirror does needs no writing.
+pub fn open_root(root: &Path, keeps: Keeps, known: Known<'_>, may_be_read_only: bool) -> Result<Opened, Why> {
     let tree = match (DiskTree::open(root), known) {
         (Ok(tree), _) => tree,
         (Err(error), Known::ByNote(note)) if error.is_not_found() => return Err(note.missing("nothing is there")),
@@ -123,14 +132,16 @@ pub fn open_root(root: &Path, keeps: Keeps, known: Known<'_>) -> Result<(DiskTre
         );
         return Err(Why::Error { class: words::SHARED_VOLUME, message });
     }
+    let read_only = may_be_read_only && survey(root).is_ok_and(|seen| !seen.may_write);
     // A known root without our folder is not to be trusted: nothing is written into it.
     let lock = match known {
+        _ if read_only => tree.lock_found(LOCK).map_err(lock_trouble)?,
         Known::No => Some(first_lock(&tree)?),
         Known::ByState | Known::ByNote(_) => late_lock(&tree)?,
     };
     match (known, &lock) {
         (Known::ByNote(note), None) => Err(note.missing(&contents(root))),
-        _ => Ok((tree, lock)),
+        _ => Ok(Opened { tree, lock, read_only }),
     }
 }
 
@@ -160,7 +171,11 @@ pub fn late_lock(tree: &DiskTree) -> Result<Option<Lock>, Why> {
 }
 
 fn take_lock(tree: &DiskTree) -> Result<Lock, Why> {
-    tree.lock(LOCK).map_err(|error| match &error {
+    tree.lock(LOCK).map_err(lock_trouble)
+}
+
+fn lock_trouble(error: LockError) -> Why {
+    match &error {
         LockError::Held { .. } => Why::Error {
             class: words::LOCKED,
             message: "another agent is active on this folder (.gosync/lock is held); this one takes over when it ends"
@@ -169,7 +184,7 @@ fn take_lock(tree: &DiskTree) -> Result<Lock, Why> {
         LockError::Failed { source, .. } => {
             Why::Error { class: io_class(source), message: format!("{}: check who owns .gosync", chain(&error)) }
         }
-    })
+    }
 }
 
 fn tree_trouble(error: TreeError) -> Why {

@@ -4,7 +4,7 @@ pub mod trouble;
 
 use gosync_api::messages::{
     Conditions, ErrorNow, FeedState, Halt, HaltAnswer, MirrorState, PathNote, Pending, Proof, Queue, Receipt,
-    ReceiptPending, StoreState, WatchState,
+    ReceiptPending, RootState, StoreState, WatchState,
 };
 use gosync_api::words::{Direction, HaltReason, PathState, Status};
 use gosync_engine::View;
@@ -122,6 +122,7 @@ fn from_view(view: &View, outside: &Outside, state: &mut MirrorState) {
     if let Some(feed) = view.feed {
         state.feed = FeedState { kind: "postgres".to_owned(), behind: feed.waiting, lists: feed.lists };
     }
+    state.root = root(view.root_is_read_only);
     state.store = store(view.conditions);
     state.watch.watching &= view.watch_healthy;
 }
@@ -181,6 +182,17 @@ fn path_notes(view: &View) -> Vec<PathNote> {
     let busy = view.busy.iter().map(|path| note(path.as_str(), PathState::Busy, "held open for writing"));
     let open = view.open.iter().map(|path| note(path.as_str(), PathState::Open, "sent while it was held open"));
     problems.chain(busy).chain(open).collect()
+}
+
+fn root(read_only: bool) -> RootState {
+    const WEAKER: [&str; 4] = [
+        "the folder can't be written to, so it has no marker: its inode alone tells it from another one in its place",
+        "without a lock in the folder, another agent on it goes unnoticed",
+        "without a trash in the folder, a path that others wrote to in the bucket can't be approved",
+        "a large file that is held open is sent without a private copy: only when it rests for a moment",
+    ];
+    let weaker = if read_only { WEAKER.map(str::to_owned).to_vec() } else { Vec::new() };
+    RootState { read_only, weaker }
 }
 
 pub fn store(found: handle::Conditions) -> StoreState {

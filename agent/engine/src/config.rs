@@ -8,6 +8,8 @@ pub struct MirrorConfig {
     pub keep_links: bool,
     /// Folders are kept by markers, empty ones too.
     pub keep_folders: bool,
+    /// Nothing can be written into the root: it has no marker, no trash and no temp files. For mirrors that only send.
+    pub root_is_read_only: bool,
     /// The metadata are shared with other agents: the mirror lives from the feed, and lists for all of them or not at all.
     pub shared: bool,
     pub name: String,

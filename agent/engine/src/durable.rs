@@ -47,6 +47,8 @@ fn sync(tree: &dyn LocalTree, targets: &[Target]) -> Result<(), TreeError> {
                         | TreeErrorKind::Unsupported
                         | TreeErrorKind::Escapes
                         | TreeErrorKind::OtherMount
+                        // Nothing was written.
+                        | TreeErrorKind::ReadOnly
                 ) => {}
             result => result?,
         }

@@ -127,6 +127,8 @@ pub struct View {
     pub lag_ms: u64,
     pub watch_healthy: bool,
     pub conditions: Conditions,
+    /// Nothing can be written into the root.
+    pub root_is_read_only: bool,
     pub replica: String,
     /// Sequence number of the feed up to which this replica has everything; with metadata of its own, of its last record.
     pub cursor: u64,

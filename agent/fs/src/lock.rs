@@ -25,17 +25,21 @@ pub enum LockError {
 
 /// Locks the file at `path`, which is made when it is missing; its folder must exist. Does not wait.
 pub fn lock_file(path: &Path) -> Result<Lock, LockError> {
-    lock_at(CWD, path).map_err(|errno| refused(path.display().to_string(), errno))
+    lock_at(CWD, path, MADE).map_err(|errno| refused(path.display().to_string(), errno))
 }
 
 pub(crate) fn refused(path: String, errno: Errno) -> LockError {
     if errno == Errno::WOULDBLOCK { LockError::Held { path } } else { LockError::Failed { path, source: errno.into() } }
 }
 
+/// Made where it is missing; for writing, as a lock over NFS asks for it.
+pub(crate) const MADE: OFlags = OFlags::RDWR.union(OFlags::CREATE);
+/// As it is: nothing is written.
+pub(crate) const FOUND: OFlags = OFlags::RDONLY;
+
 /// WOULDBLOCK: somebody else holds it.
-pub(crate) fn lock_at(folder: BorrowedFd<'_>, name: &Path) -> Result<Lock, Errno> {
-    // For writing, as a lock over NFS asks for it.
-    let flags = OFlags::RDWR | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
+pub(crate) fn lock_at(folder: BorrowedFd<'_>, name: &Path, access: OFlags) -> Result<Lock, Errno> {
+    let flags = access | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
     loop {
         let fd = openat(folder, name, flags, Mode::from_raw_mode(0o600))?;
         flock(&fd, FlockOperation::NonBlockingLockExclusive)?;

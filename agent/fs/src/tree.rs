@@ -88,12 +88,24 @@ impl DiskTree {
 
     /// [`lock_file`](crate::lock_file) for a path below the root.
     pub fn lock(&self, path: &str) -> Result<Lock, LockError> {
+        self.locked(path, lock::MADE)
+    }
+
+    /// The same for a file that is there, without writing anything. `None`: there is none, or none that we may open.
+    pub fn lock_found(&self, path: &str) -> Result<Option<Lock>, LockError> {
+        match self.locked(path, lock::FOUND) {
+            Err(LockError::Failed { .. }) => Ok(None),
+            locked => locked.map(Some),
+        }
+    }
+
+    fn locked(&self, path: &str, access: OFlags) -> Result<Lock, LockError> {
         let shown = || self.configured.join(path).display().to_string();
         let (folder, name) = self
             .beneath
             .parent(path)
             .map_err(|refused| lock::refused(shown(), refused.errno.unwrap_or(Errno::INVAL)))?;
-        lock::lock_at(folder.as_fd(), Path::new(name)).map_err(|errno| lock::refused(shown(), errno))
+        lock::lock_at(folder.as_fd(), Path::new(name), access).map_err(|errno| lock::refused(shown(), errno))
     }
 
     fn opened_file(&self, path: &str, access: OFlags) -> Result<DiskFile, Refused> {

@@ -201,6 +201,7 @@ impl Profile {
             ignore: Vec::new(),
             keep_links: false,
             keep_folders: false,
+            root_is_read_only: false,
             policy: Policy {
                 conflicts: self.conflicts,
                 direction: self.directions.get(replica).copied().unwrap_or_default(),

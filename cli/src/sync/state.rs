@@ -111,7 +111,7 @@ fn block(mirror: &MirrorState, now: Timestamp, page: &mut Page) {
         page.line("watch", &format!("polling{why}"));
     }
     page.line("store", &conditions(&mirror.store.conditions));
-    for weaker in &mirror.store.weaker {
+    for weaker in mirror.root.weaker.iter().chain(&mirror.store.weaker) {
         page.styled("weaker", &tables::text(weaker), WARN);
     }
     for halt in &mirror.halts {

@@ -84,6 +84,8 @@ pub struct MirrorState {
     pub last_sync: Option<Timestamp>,
     /// How far the feed is applied. Opaque: pass it on as it is.
     pub cursor: Option<String>,
+    /// What the folder allows.
+    pub root: RootState,
     /// What the store was proven to do.
     pub store: StoreState,
     /// The change feed.
@@ -119,6 +121,7 @@ impl Default for MirrorState {
             errors: Vec::new(),
             last_sync: None,
             cursor: None,
+            root: RootState::default(),
             store: StoreState::default(),
             feed: FeedState::default(),
             cache: CacheState::default(),
@@ -278,6 +281,16 @@ words! {
         /// Not tried.
         Untested = "untested",
     }
+}
+
+/// What the local root allows, and what follows where it doesn't.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct RootState {
+    /// Nothing can be written into it.
+    pub read_only: bool,
+    /// The promises that are weaker for it, in words. Empty: none.
+    pub weaker: Vec<String>,
 }
 
 /// What the store was proven to do, and what follows where it doesn't.

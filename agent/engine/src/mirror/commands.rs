@@ -290,6 +290,7 @@ impl Core {
             lag_ms: self.oldest_ms().map_or(0, |first| now.saturating_sub(first)),
             watch_healthy: self.watch_healthy,
             conditions: identity.conditions,
+            root_is_read_only: self.context.config.root_is_read_only,
             replica: identity.replica,
             cursor: self.applied(),
             feed: self.shares().then(|| self.feed.view()),

@@ -319,6 +319,15 @@ impl Core {
                 hint: "`gosync sync state` shows the diverged paths of mirrors that only send".to_owned(),
             });
         }
+        if self.context.config.root_is_read_only {
+            return Err(CommandError {
+                code: "read-only",
+                message: format!(
+                    "nothing can be written into the folder, so what the bucket has at {path} would be lost"
+                ),
+                hint: "delete or rename the object in the bucket: then the file is sent".to_owned(),
+            });
+        }
         if self.paused || self.in_hand.contains_key(&path) || self.stage != Stage::Running {
             return Err(CommandError {
                 code: "busy",

@@ -23,8 +23,13 @@ impl Core {
         let now = self.now();
         match result {
             Ok(Root::Another) => self.ended = Some(Ended::ReopenRoot),
-            Ok(Root::Halted(reason, message)) => {
-                self.halt(reason, message, 0);
+            Ok(Root::Halted(reason, message, known)) => {
+                match known {
+                    Some(row) => {
+                        self.halts.entry(reason).or_insert(row);
+                    }
+                    None => self.halt(reason, message, 0),
+                }
                 self.stage = Stage::Waiting { until_ms: now + self.root_retry_ms() };
             }
             Ok(root @ (Root::Known | Root::New)) => {

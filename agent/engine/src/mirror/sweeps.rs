@@ -12,6 +12,7 @@ use crate::look::{Failure, Looked};
 use crate::planted::{self, Planted};
 use crate::ports::TreeErrorKind;
 use crate::ports::observer::Event as Told;
+use crate::sequences::start::is_unmarked;
 use crate::sweep::{Found, Scope, Swept, backoff_ms};
 
 /// So few files may all be deleted in the bucket without a question, however many `max_deletes.min` names: a bucket that is
@@ -85,7 +86,9 @@ impl Core {
 
     /// That none of many files is there asks a person, whatever the other side holds.
     fn judge_root(&mut self, known: u64, present: u64, scope: Scope) {
-        let min = self.context.config.deletes.min;
+        // Without a marker nothing else tells a root that lost its files from one that was emptied on purpose.
+        let marked = !is_unmarked(&self.context.identity().volume);
+        let min = if marked { self.context.config.deletes.min } else { 1 };
         // Our own deletes were done while it counted: that nothing is left may be their doing.
         let disturbed = self.deletes_running > 0 || self.deletes_done != self.deletes_done_before;
         // What stands under another path is not gone.

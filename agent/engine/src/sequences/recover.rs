@@ -31,8 +31,12 @@ pub async fn recover_local(context: &Context) -> Result<Recovered, Failure> {
     let ids: Vec<_> = journal.iter().map(|entry| entry.id).collect();
     let date = context.utc_date();
     let (now_ms, partial_age_max_ms) = (context.utc_ms(), stale_ms(context));
+    let writes = !context.config.root_is_read_only;
     context
         .local(move |tree| -> Result<(), TreeError> {
+            if !writes {
+                return Ok(());
+            }
             for folder in [OWN, TMP, DISPLACED] {
                 match tree.make_folder(folder) {
                     Err(error) if error.kind != TreeErrorKind::Exists => return Err(error),
@@ -58,7 +62,9 @@ pub async fn recover_local(context: &Context) -> Result<Recovered, Failure> {
     for entry in journal {
         match entry.kind {
             JournalKind::Upload { .. } | JournalKind::DeleteObject { .. } => recovered.unresolved.push(entry),
-            JournalKind::Install { .. } | JournalKind::Trash { .. } => recovered.displaced.push(entry),
+            JournalKind::Install { .. } | JournalKind::Trash { .. } if writes => recovered.displaced.push(entry),
+            // For a start that may write again.
+            JournalKind::Install { .. } | JournalKind::Trash { .. } => {}
         }
     }
     recovered.stale_uploads = stale_uploads(context).await?;

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use crate::context::{Context, MARKER, OWN, lock};
 use crate::crash::{self, CrashPoint};
 use crate::look::Failure;
-use crate::ports::state::{JournalEntry, JournalKind, StateChange};
+use crate::ports::state::{HaltRow, JournalEntry, JournalKind, StateChange};
 use crate::ports::{LocalTree, RootFacts, TreeError, TreeErrorKind};
 
 /// Names of notes in the replica's state.
@@ -17,6 +17,8 @@ const NOTE_ROOT: &str = "root";
 /// Everything that the bucket had was here once.
 pub const NOTE_HYDRATED: &str = "hydrated";
 const MARKER_BYTES_MAX: usize = 4096;
+/// Begins what stands for the id of a volume whose root could not be given a marker.
+const UNMARKED: &str = "inode-";
 /// Rows read at once.
 const PAGE_ROWS: usize = 1_000;
 
@@ -30,7 +32,7 @@ pub struct Marker {
 }
 
 /// What stands at the root's path.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub enum Root {
     /// Ours: the marker that the state knows.
     Known,
@@ -38,47 +40,60 @@ pub enum Root {
     New,
     /// Another folder or mount than the one that is open stands at the root's path.
     Another,
-    Halted(HaltReason, String),
+    /// With the halt as it stood before, which keeps its id over restarts.
+    Halted(HaltReason, String, Option<HaltRow>),
 }
 
 /// Checks the root against what the state remembers; makes the marker on a first run. Also sets the replica's identity.
 pub async fn check_root(context: &Context) -> Result<Root, Failure> {
     let state = &context.ports.state;
-    let volume = state.note(NOTE_VOLUME).await?;
+    let mut volume = state.note(NOTE_VOLUME).await?;
     let (known_files, _) = state.ancestor_totals().await?;
     let looked = context.local(look_at_root).await?;
-    let (facts, marker) = match looked {
+    let (facts, mut marker) = match looked {
         Ok(Seen::Root(facts, marker)) => (facts, marker),
         Ok(Seen::Another) => return Ok(Root::Another),
         Err(error) if error.kind == TreeErrorKind::Killed => return Err(Failure::Killed),
         Err(error) if matches!(error.kind, TreeErrorKind::NotFound | TreeErrorKind::NotAFolder) => {
-            return Ok(Root::Halted(HaltReason::RootMissing, "the root is gone".to_owned()));
+            return halted(context, HaltReason::RootMissing, "the root is gone").await;
         }
         Err(error) => return Err(error.into()),
     };
     let remote = format!("{}|{}|{}", context.config.endpoint, context.config.bucket, context.config.prefix.as_str());
+    let read_only = context.config.root_is_read_only;
+    if volume.as_deref().map_or(read_only, is_unmarked) {
+        let gets_marker = marker.is_none() && !read_only && volume.as_ref() == Some(&unmarked(facts));
+        if gets_marker && known_files > 0 && !any_file_present(context).await? {
+            return halted(context, HaltReason::RootEmptied, "none of the files that were in step is there").await;
+        }
+        let found = unmarked_root(context, facts, marker, volume, &remote).await?;
+        (volume, marker) = (found.0, Some(found.1));
+    }
     match (&volume, marker) {
         (Some(known), Some(marker)) if *known == marker.uuid => {
             let was_emptied = state.halts().await?.into_iter().find(|halt| halt.reason == HaltReason::RootEmptied);
             if let Some(halt) = was_emptied
                 && !any_file_present(context).await?
             {
-                return Ok(Root::Halted(halt.reason, halt.message));
+                return Ok(Root::Halted(halt.reason, halt.message.clone(), Some(halt)));
             }
             identify(context, facts, marker.uuid, &remote).await?;
             Ok(Root::Known)
         }
-        (Some(_), Some(marker)) => Ok(Root::Halted(
-            HaltReason::VolumeChanged,
-            format!("the root has the marker of another volume ({})", marker.uuid),
-        )),
+        (Some(_), Some(marker)) => {
+            let message = match is_unmarked(&marker.uuid) {
+                true => "another folder is the root now".to_owned(),
+                false => format!("the root has the marker of another volume ({})", marker.uuid),
+            };
+            halted(context, HaltReason::VolumeChanged, &message).await
+        }
         (Some(_), None) if known_files > 0 => {
             let same_root = state.note(NOTE_ROOT).await?.as_deref() == Some(facts.inode.to_string().as_str());
-            Ok(if same_root {
-                Root::Halted(HaltReason::RootEmptied, "the root's marker is gone".to_owned())
-            } else {
-                Root::Halted(HaltReason::RootReplaced, "another folder without our marker is the root now".to_owned())
-            })
+            let (reason, message) = match same_root {
+                true => (HaltReason::RootEmptied, "the root's marker is gone"),
+                false => (HaltReason::RootReplaced, "another folder without our marker is the root now"),
+            };
+            halted(context, reason, message).await
         }
         (_, found) => {
             let marker = match found {
@@ -96,10 +111,44 @@ pub async fn check_root(context: &Context) -> Result<Root, Failure> {
     }
 }
 
+async fn halted(context: &Context, reason: HaltReason, message: &str) -> Result<Root, Failure> {
+    let known = context.ports.state.halts().await?.into_iter().find(|halt| halt.reason == reason);
+    Ok(Root::Halted(reason, message.to_owned(), known))
+}
+
+/// Volume and marker of a root that could not be given one so far: what it is told by now.
+async fn unmarked_root(
+    context: &Context,
+    facts: RootFacts,
+    found: Option<Marker>,
+    volume: Option<String>,
+    remote: &str,
+) -> Result<(Option<String>, Marker), Failure> {
+    let uuid = unmarked(facts);
+    let is_same = volume.as_ref() == Some(&uuid);
+    let marker = match found {
+        Some(marker) => marker,
+        // By now it can be.
+        None if is_same && !context.config.root_is_read_only => make_marker(context, remote).await?,
+        None => Marker { uuid, created: String::new(), mirror: String::new(), remote: remote.to_owned() },
+    };
+    if !is_same || is_unmarked(&marker.uuid) {
+        return Ok((volume, marker));
+    }
+    context.ports.state.apply(vec![StateChange::PutNote(NOTE_VOLUME.to_owned(), marker.uuid.clone())]).await?;
+    Ok((Some(marker.uuid.clone()), marker))
+}
+
 /// The root is meant to be as it is: gives it its marker back, so that what is missing in it counts as deleted.
 pub async fn restore_marker(context: &Context, halt: String) -> Result<(), Failure> {
     context.ports.state.apply(vec![StateChange::DropHalt(halt)]).await?;
     let Some(uuid) = context.ports.state.note(NOTE_VOLUME).await? else { return Ok(()) };
+    if context.config.root_is_read_only {
+        let facts = context.local(|tree| tree.root()).await??;
+        let as_it_is = StateChange::PutNote(NOTE_VOLUME.to_owned(), unmarked(facts));
+        context.ports.state.apply(vec![as_it_is]).await?;
+        return Ok(());
+    }
     let remote = context.ports.state.note(NOTE_REMOTE).await?.unwrap_or_default();
     write_marker(context, uuid, &remote).await?;
     Ok(())
@@ -170,8 +219,18 @@ fn read_marker(tree: &dyn LocalTree) -> Result<Option<Marker>, TreeError> {
 
 /// The root by its path is the one that we opened, and the marker in it is the one that we know.
 pub fn root_is_ours(tree: &dyn LocalTree, volume: &str) -> bool {
-    tree.root().is_ok_and(|root| root == tree.opened_root())
-        && read_marker(tree).is_ok_and(|marker| marker.is_some_and(|marker| marker.uuid == volume))
+    let Ok(root) = tree.root() else { return false };
+    let known = |marker: Option<Marker>| marker.map_or_else(|| unmarked(root), |marker| marker.uuid) == volume;
+    root == tree.opened_root() && read_marker(tree).is_ok_and(known)
+}
+
+/// Stands for the id of a marker where there can be none.
+fn unmarked(root: RootFacts) -> String {
+    format!("{UNMARKED}{}", root.inode)
+}
+
+pub fn is_unmarked(volume: &str) -> bool {
+    volume.starts_with(UNMARKED)
 }
 
 async fn make_marker(context: &Context, remote: &str) -> Result<Marker, Failure> {

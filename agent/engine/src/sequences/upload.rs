@@ -95,6 +95,8 @@ async fn upload_large(
     let part_bytes = part_bytes(local.size, context.config.limits.part_bytes);
     let (path, read_open) = (task.path().as_str().to_owned(), task.read_open);
     let private = tmp_path(context.ports.ids.nonce());
+    // Where nothing may be written, the file itself is read, open as it is.
+    let may_copy = !context.config.root_is_read_only;
     let (private_there, limits) = (private.clone(), context.config.limits.clone());
     let (file, reading, read_open) = context
         .local(move |tree| -> Result<_, TreeError> {
@@ -102,6 +104,10 @@ async fn upload_large(
             let reading = hash_large(&*file, local, part_bytes, false)?;
             if !read_open || matches!(reading, Reading::Whole(_)) {
                 return Ok((file, reading, false));
+            }
+            if !may_copy {
+                let reading = hash_large(&*file, local, part_bytes, true)?;
+                return Ok((file, reading, true));
             }
             // It doesn't come to rest: what is sent comes from a copy that nobody writes to.
             let copied = private_copy(tree, &*file, &private_there, part_bytes, &limits);
