@@ -23,6 +23,7 @@ mod ignored;
 mod kills;
 mod links;
 mod log_file;
+mod modes;
 mod moves;
 mod names;
 mod open_files;

@@ -10,7 +10,7 @@ use gosync_plan::identity::Identity;
 use gosync_plan::{Digests, Fingerprint, Generation};
 
 use super::download::{Fetched, NewFile, compare};
-use super::upload::{acknowledged, begin, head_patiently, unresolved};
+use super::upload::{acknowledged, begin, head_patiently, told_mode, unresolved};
 use super::{Outcome, Task, tmp_path};
 use crate::context::Context;
 use crate::crash::{self, CrashPoint};
@@ -46,7 +46,8 @@ pub async fn copy_in_bucket(
     let tells_the_same = |head: &Head| {
         head.generation.etag == etag
             && head.facts.mtime_ns == Some(local.mtime_ns)
-            && head.facts.mode.is_some_and(|mode| (mode ^ local.mode) & 0o7777 == 0)
+            && told_mode(context, local)
+                .is_none_or(|mode| head.facts.mode.is_some_and(|told| (told ^ mode) & 0o7777 == 0))
     };
     if !head_patiently(context, &prefix.key(&source)).await?.is_some_and(|head| tells_the_same(&head)) {
         return Ok(None);

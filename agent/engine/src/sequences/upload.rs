@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use bytes::Bytes;
 use futures_util::stream::{self, StreamExt as _, TryStreamExt as _};
-use gosync_plan::decide::ExpectRemote;
+use gosync_plan::decide::{ExpectRemote, ModePolicy};
 use gosync_plan::identity::{Identity, same_as_generation};
 use gosync_plan::{Ancestor, Digests, Fingerprint, Generation, Nonce, ObjectFacts, RelPath};
 use md5::{Digest as _, Md5};
@@ -69,7 +69,7 @@ async fn upload_small(
     look_before_unconditional(context, task, &expect).await?;
     let entry = begin(context, task, local, &expect, digests, open, context.ports.ids.nonce()).await?;
     let key = context.config.prefix.key(task.path());
-    let headers = headers(&entry, local, &digests, open);
+    let headers = headers(context, &entry, local, &digests, open);
     let facts = facts(&headers, local);
     let request = PutRequest { key: key.clone(), body: bytes.clone(), headers, condition: condition(&expect) };
     // Only while it is sent: the next request goes out while this one is written down.
@@ -303,7 +303,7 @@ impl Sending<'_> {
         }
         let nonce = context.ports.ids.nonce();
         let entry = begin(context, self.task, self.local, self.expect, self.digests, self.open, nonce).await?;
-        let headers = headers(&entry, self.local, &self.digests, self.open);
+        let headers = headers(context, &entry, self.local, &self.digests, self.open);
         let upload = match context.ports.store.create_upload(key, &headers).await {
             Ok(upload) => upload,
             Err(error) if error.outcome_unknown() => return Err(unresolved(entry, error.into())),
@@ -465,11 +465,23 @@ pub(super) async fn begin(
     Ok(entry)
 }
 
-fn headers(entry: &JournalEntry, local: Fingerprint, digests: &Digests, open: bool) -> ObjectHeaders {
+/// What an object says of its file's mode: nothing where no bit is kept in step. That it is a link is more than a mode.
+pub(super) fn told_mode(context: &Context, local: Fingerprint) -> Option<u32> {
+    let counts = context.config.policy.mode != ModePolicy::Off || local.is_link();
+    counts.then_some(local.mode)
+}
+
+fn headers(
+    context: &Context,
+    entry: &JournalEntry,
+    local: Fingerprint,
+    digests: &Digests,
+    open: bool,
+) -> ObjectHeaders {
     ObjectHeaders {
         // A folder's time says when something came or went in it.
         mtime_ns: Some(local.mtime_ns).filter(|_| !entry.path.is_marker()),
-        mode: Some(local.mode),
+        mode: told_mode(context, local),
         blake3: Some(digests.blake3),
         nonce: Some(entry.id),
         open,
@@ -483,7 +495,7 @@ fn facts(headers: &ObjectHeaders, local: Fingerprint) -> ObjectFacts {
         nonce: headers.nonce,
         open: headers.open,
         mtime_ns: headers.mtime_ns,
-        mode: (!local.is_link()).then_some(local.mode & 0o7777),
+        mode: headers.mode.filter(|_| !local.is_link()).map(|mode| mode & 0o7777),
         is_link: local.is_link(),
         ..ObjectFacts::default()
     }
