@@ -10,6 +10,7 @@ mod conformance_store;
 mod crash_points;
 mod dev;
 mod directions;
+mod doctor;
 mod explain;
 mod first_runs;
 mod fleet;

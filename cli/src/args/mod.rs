@@ -286,8 +286,7 @@ pub struct ManArgs {
 
 #[derive(Debug, Args)]
 pub struct DoctorArgs {
-    /// Find out which conditions the store honours, where no agent has: writes below <prefix>.gosync/probe/ and takes it
-    /// away again
+    /// Find out anew which conditions the store honours: writes below <prefix>.gosync/probe/ and takes it away again
     #[arg(long)]
     pub probe: bool,
 }

@@ -165,14 +165,14 @@ async fn versions(checks: &mut Checks, about: Option<&str>, client: &S3Store, ou
     }
 }
 
-/// From the running agent, else from what an agent noted, else from a probe where that was asked for.
+/// From a probe where one was asked for, else from the running agent, else from what an agent noted.
 async fn conditions(checks: &mut Checks, subject: &Subject, mirror: &MirrorConfig, client: &S3Store, probe: bool) {
     let about = Some(subject.name.as_str());
     let known = match told(subject) {
         Some(told) => Some((told.clone(), BY_AGENT)),
         None => noted(mirror, &subject.data_dir).await.map(|noted| (noted, "by an agent, when it last probed")),
     };
-    if let Some((store, by)) = known {
+    if !probe && let Some((store, by)) = known {
         return judge(checks, about, &store, by);
     }
     if !probe {

@@ -1,7 +1,10 @@
 //! The capability probe (R13): which of the store's conditions hold is proven, not assumed.
 //!
 //! It works below `<prefix>.gosync/probe/` under a name of its own and leaves nothing there. A probe that is cut short
-//! says nothing, and is made again.
+//! says nothing, and is made again. What it left goes with the next probe of its replica; whoever made it, it goes once it
+//! is old, with a probe that somebody asks for, or with that of a replica that probes again.
+
+use std::collections::BTreeSet;
 
 use bytes::Bytes;
 use futures_util::future::join_all;
@@ -12,7 +15,7 @@ use crate::crash::{self, CrashPoint};
 use crate::handle::Conditions;
 use crate::look::Failure;
 use crate::ports::state::StateChange;
-use crate::ports::store::{Condition, ObjectHeaders, PutRequest};
+use crate::ports::store::{Condition, ListRequest, Listed, ObjectHeaders, PutRequest};
 use crate::ports::{ObjectStore, StoreError, StoreErrorKind};
 
 /// The note of a replica's state that holds what the last probe found.
@@ -21,6 +24,8 @@ pub const NOTE_PROBE: &str = "probe";
 const NOTE_PROBING: &str = "probing";
 /// Creations of one key that race each other.
 const RACERS: usize = 4;
+/// A probe takes seconds; what has lain there for so long was left behind.
+const LEFT_SECONDS: i64 = 3_600;
 const STALE_ETAG: &str = "00000000000000000000000000000000";
 
 #[derive(serde::Serialize, serde::Deserialize)]
@@ -35,6 +40,7 @@ pub async fn conditions(context: &Context) -> Result<Conditions, Failure> {
     let remote = format!("{}|{}", context.config.endpoint, context.config.bucket);
     let now_ms = context.utc_ms();
     let noted = context.ports.state.note(NOTE_PROBE).await?.and_then(|note| serde_json::from_str::<Note>(&note).ok());
+    let again = noted.is_some();
     if let Some(note) = noted
         && note.remote == remote
         && (0..i64::try_from(context.config.limits.probe_ms).unwrap_or(i64::MAX)).contains(&(now_ms - note.at_ms))
@@ -46,9 +52,10 @@ pub async fn conditions(context: &Context) -> Result<Conditions, Failure> {
     if let Some(left) = state.note(NOTE_PROBING).await? {
         tidy(store, &left).await?;
     }
-    let folder = probe_folder(&context.config.prefix, context.ports.ids.nonce());
+    let prefix = &context.config.prefix;
+    let folder = probe_folder(prefix, context.ports.ids.nonce());
     state.apply(vec![StateChange::PutNote(NOTE_PROBING.to_owned(), folder.clone())]).await?;
-    let conditions = probe_below(store, &folder).await?;
+    let conditions = probe_below(store, prefix, &folder, again).await?;
     let note = serde_json::to_string(&Note { remote, at_ms: now_ms, conditions }).unwrap_or_default();
     let probed =
         vec![StateChange::PutNote(NOTE_PROBE.to_owned(), note), StateChange::DropNote(NOTE_PROBING.to_owned())];
@@ -63,23 +70,37 @@ pub fn noted_conditions(note: &str, endpoint: &str, bucket: &str) -> Option<Cond
     (note.remote == format!("{endpoint}|{bucket}")).then_some(note.conditions)
 }
 
-/// Probes now, below `prefix`.
+/// Probes now, below `prefix`, and removes what others left there.
 pub async fn probe_store(store: &dyn ObjectStore, prefix: &Prefix, nonce: Nonce) -> Result<Conditions, StoreError> {
-    probe_below(store, &probe_folder(prefix, nonce)).await
+    probe_below(store, prefix, &probe_folder(prefix, nonce), true).await
+}
+
+/// Where all probes work.
+fn probes(prefix: &Prefix) -> String {
+    format!("{}probe/", prefix.own_folder())
 }
 
 /// Ends with `/`.
 fn probe_folder(prefix: &Prefix, nonce: Nonce) -> String {
-    format!("{}probe/{}/", prefix.own_folder(), nonce.to_hex())
+    format!("{}{}/", probes(prefix), nonce.to_hex())
 }
 
 fn keys_below(folder: &str) -> [String; 2] {
     ["put", "copy"].map(|name| format!("{folder}{name}"))
 }
 
-async fn probe_below(store: &dyn ObjectStore, folder: &str) -> Result<Conditions, StoreError> {
+async fn probe_below(
+    store: &dyn ObjectStore,
+    prefix: &Prefix,
+    folder: &str,
+    tidies: bool,
+) -> Result<Conditions, StoreError> {
     let keys = keys_below(folder);
     let result = probe_keys(store, &keys).await;
+    if tidies && result.is_ok() {
+        // What can't be listed or removed now stays for another probe.
+        tidy_others(store, prefix, folder).await.ok();
+    }
     for key in &keys {
         store.delete(key, &Condition::None).await.ok();
     }
@@ -94,6 +115,30 @@ async fn tidy(store: &dyn ObjectStore, folder: &str) -> Result<(), StoreError> {
             store.abort_upload(&pending.key, &pending.upload).await?;
         }
         store.delete(&key, &Condition::None).await?;
+    }
+    Ok(())
+}
+
+/// Removes what others left long ago. How old it is tells the store, whose newest object here is ours.
+async fn tidy_others(store: &dyn ObjectStore, prefix: &Prefix, ours: &str) -> Result<(), StoreError> {
+    let probes = probes(prefix);
+    let page = store.list(ListRequest { prefix: probes.clone(), ..ListRequest::default() }).await?;
+    let seconds = |listed: &Listed| listed.generation.last_modified.as_ref().and_then(|it| it.parse::<i64>().ok());
+    let Some(now) = page.objects.iter().filter(|listed| listed.key.starts_with(ours)).filter_map(seconds).max() else {
+        return Ok(());
+    };
+    let mut left = BTreeSet::new();
+    for listed in page.objects.iter().filter(|listed| seconds(listed).is_some_and(|at| now - at > LEFT_SECONDS)) {
+        // Nothing but what a probe makes.
+        let name = listed.key.strip_prefix(&probes).and_then(|rest| rest.split_once('/'));
+        if let Some((nonce, "put" | "copy")) = name
+            && Nonce::from_hex(nonce).is_some()
+        {
+            left.insert(format!("{probes}{nonce}/"));
+        }
+    }
+    for folder in left {
+        tidy(store, &folder).await?;
     }
     Ok(())
 }
