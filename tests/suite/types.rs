@@ -7,10 +7,12 @@ use std::os::unix::fs::symlink;
 use std::path::Path;
 
 use bytes::Bytes;
-use gosync_tests::agent::note;
+use gosync_tests::agent::{Agent, note};
 use gosync_tests::pair::{MIRROR, PREFIX, Pair, Tree, write};
+use gosync_tests::proxy::Kind;
 use gosync_tests::wait;
 use rustix::process::Signal;
+use serde_json::Value;
 
 /// Enough that no guard asks.
 const OTHERS: usize = 120;
@@ -328,4 +330,55 @@ async fn files_folders_and_links_take_each_others_places_beside_what_the_other_s
             }
         }
     }
+}
+
+/// Nothing could be put there, so nothing is fetched for it, however often it is looked at.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_object_below_a_local_file_is_not_fetched_before_the_file_is_gone() {
+    let mut pair = Pair::new().await;
+    // Who only receives never sends the file, which would make it a conflict of two names.
+    pair.config["syncs"][0]["direction"] = "pull".into();
+    write(&pair.root.join("a"), "in the way");
+    let large = Bytes::from(vec![7; 6 << 20]);
+    let mut below: Tree = [("a/b", "small".into()), ("a/deep/c", large)].map(|(path, it)| (path.to_owned(), it)).into();
+    pair.put_all(&below).await;
+    let mut agent = Agent::start(pair.home.path(), &pair.config).await;
+    let is_told = |mirror: &Value| below_notes(mirror) == ["a/b", "a/deep/c"];
+    for round in 0..4 {
+        agent.until(MIRROR, "both are told", is_told).await;
+        // Each is a reason to try again: another content, another look at everything, another start.
+        match round {
+            0 => {
+                below.insert("a/b".into(), "another".into());
+                pair.bucket.put("docs/a/b", "another").await;
+            }
+            1 => drop(agent.run(&["sync", "flush", MIRROR, "--wait", "--timeout", "2s"])),
+            2 => write(&pair.root.join("a"), "in the way, edited"),
+            _ => {
+                agent.kill();
+                agent.restart().await;
+            }
+        }
+        pair.four_checks().await;
+    }
+    agent.until(MIRROR, "both are told", is_told).await;
+    let fetched = pair.requests(|kind| kind == Kind::Get);
+    assert!(fetched.is_empty(), "{fetched:?}");
+
+    fs::remove_file(pair.root.join("a")).unwrap();
+    wait::until("both come down", async || {
+        let found = pair.local();
+        wait::hold(found == below, format!("{:?}", found.keys()))
+    })
+    .await;
+    agent.in_step(MIRROR).await;
+}
+
+/// The paths below `a` that have a problem.
+fn below_notes(mirror: &Value) -> Vec<&str> {
+    let notes = mirror["paths"].as_array().unwrap().iter().filter(|note| note["state"] == "problem");
+    let mut paths: Vec<&str> =
+        notes.map(|note| note["path"].as_str().unwrap()).filter(|path| path.starts_with("a/")).collect();
+    paths.sort_unstable();
+    paths
 }
