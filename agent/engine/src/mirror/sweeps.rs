@@ -167,6 +167,8 @@ impl Core {
                     format!("the bucket lists nothing below the prefix, {} files were in step", swept.ancestors);
                 self.halt(reason, message, swept.ancestors);
             }
+            // What was sent meanwhile is listed, too: it is over when what is missed is back.
+            _ if self.deletes.len() as u64 >= remote_min => {}
             _ => self.end_halt(HaltReason::RemoteEmptied),
         }
         if scope == Scope::Full {
