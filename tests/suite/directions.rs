@@ -84,6 +84,12 @@ async fn a_mirror_that_only_receives_follows_the_bucket_and_never_writes_to_it()
     let copies: Vec<_> = pair.local().into_iter().filter(|(path, _)| path.contains(".conflict-")).collect();
     assert_eq!(copies.len(), 1, "{copies:?}");
     assert_eq!(copies[0].1, "edited here");
+    let listed = agent.ask(&["sync", "conflicts", MIRROR]);
+    assert_eq!(
+        (&listed["conflicts"][0]["path"], &listed["conflicts"][0]["copy"]),
+        (&json!("edited"), &json!(copies[0].0))
+    );
+    agent.until(MIRROR, "it is counted", |mirror| mirror["conflicts"] == 1).await;
     agent.in_step(MIRROR).await;
     pair.four_checks().await;
     assert_eq!(writes(&pair), Vec::<String>::new());

@@ -302,5 +302,6 @@ async fn conflicts_are_listed_until_somebody_settles_them() {
     pair.both_hold(&tree([("sub/note", "of the folder")])).await;
     wait::until("it is listed no more", async || wait::hold(conflicts().is_empty(), format!("{:?}", conflicts())))
         .await;
+    agent.until(MIRROR, "nor is it counted", |mirror| mirror["conflicts"] == 0).await;
     agent.in_step(MIRROR).await;
 }

@@ -10,7 +10,7 @@ use futures_channel::mpsc;
 use futures_util::{SinkExt as _, StreamExt as _, join};
 use gosync_plan::conflict::is_conflict_copy_of;
 use gosync_plan::names::{NameProblem, OWN_FOLDER};
-use gosync_plan::{Ancestor, LocalEntry, LocalFile, RelPath, RemoteEntry, RemoteObject};
+use gosync_plan::{Ancestor, Direction, LocalEntry, LocalFile, RelPath, RemoteEntry, RemoteObject};
 
 use crate::context::Context;
 use crate::feed;
@@ -468,7 +468,10 @@ impl Merge {
         self.swept.listed += u64::from(listed.is_some());
         self.swept.walked += u64::from(local.is_some());
         self.swept.ancestors += u64::from(ancestor.is_some());
-        self.swept.conflict_copies += u64::from(ancestor.is_some() && is_conflict_copy_of(&path).is_some());
+        // Those of a mirror that only receives are nowhere but here.
+        let only_here = context.config.policy.direction == Direction::Pull && local.is_some();
+        let counts = (ancestor.is_some() || only_here) && is_conflict_copy_of(&path).is_some();
+        self.swept.conflict_copies += u64::from(counts);
         self.swept.ancestors_present += u64::from(ancestor.is_some() && local.is_some());
 
         // They come in the order of the paths.

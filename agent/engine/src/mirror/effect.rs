@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use futures_channel::{mpsc, oneshot};
 use futures_util::future::{BoxFuture, FutureExt as _};
 use gosync_plan::conflict::is_conflict_copy_of;
-use gosync_plan::{Nonce, RelPath};
+use gosync_plan::{Direction, Nonce, RelPath};
 
 use super::core::Core;
 use super::deletes::{Executed, NOTE_WINDOW, Window};
@@ -459,6 +459,9 @@ async fn complete_receipt(context: &Context, mut receipt: FlushReceipt) -> Flush
 }
 
 async fn conflict_copies(context: &Context) -> Result<Vec<ConflictCopy>, StateError> {
+    if context.config.policy.direction == Direction::Pull {
+        return Ok(context.local(local_conflict_copies(context)).await?);
+    }
     let mut copies = Vec::new();
     let mut after: Option<RelPath> = None;
     loop {
@@ -469,5 +472,26 @@ async fn conflict_copies(context: &Context) -> Result<Vec<ConflictCopy>, StateEr
             let path = is_conflict_copy_of(&copy)?;
             Some(ConflictCopy { path, copy, bytes: ancestor.fingerprint.size })
         }));
+    }
+}
+
+/// Those of a mirror that only receives: nothing is known of them but that they stand there.
+fn local_conflict_copies(context: &Context) -> impl FnOnce(&dyn LocalTree) -> Vec<ConflictCopy> + Send + use<> {
+    let shared = std::sync::Arc::clone(&context.shared);
+    move |tree| {
+        let mut copies = Vec::new();
+        let Ok((mut walk, _)) = Walk::new(tree, &shared, "") else { return copies };
+        loop {
+            let items = walk.next(tree, &shared, PAGE_ROWS);
+            if items.is_empty() {
+                return copies;
+            }
+            copies.extend(items.into_iter().filter_map(|item| match item {
+                Item::File(copy, found) => {
+                    Some(ConflictCopy { path: is_conflict_copy_of(&copy)?, copy, bytes: found.size })
+                }
+                _ => None,
+            }));
+        }
     }
 }

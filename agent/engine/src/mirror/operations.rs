@@ -2,8 +2,9 @@
 
 use std::collections::VecDeque;
 
+use gosync_plan::conflict::is_conflict_copy_of;
 use gosync_plan::decide::{Action, ExpectLocal, ExpectRemote};
-use gosync_plan::{HaltReason, LocalEntry, LocalFile, Nonce, PlannedOperation, RelPath, RemoteEntry};
+use gosync_plan::{Direction, HaltReason, LocalEntry, LocalFile, Nonce, PlannedOperation, RelPath, RemoteEntry};
 
 use super::core::{Busy, Core, PROBLEM_RETRY_MS, RACY_MS, asks_the_store, is_overwrite, task_bytes, writes_remotely};
 use super::dirty::{Dirty, below};
@@ -196,6 +197,7 @@ impl Core {
                 self.end_trouble("local");
                 self.end_trouble("state");
                 self.calm(&path);
+                self.count_copy(&task);
                 for event in &events {
                     self.count(event);
                     self.tell(event);
@@ -277,8 +279,23 @@ impl Core {
             Told::Trashed { .. } => totals.trashed_files += 1,
             Told::Conflict { .. } => {
                 totals.conflicts += 1;
-                self.conflict_copies += 1;
+                // Nothing else tells of those that are only here.
+                self.conflict_copies += u64::from(self.context.config.policy.direction == Direction::Pull);
             }
+            _ => {}
+        }
+    }
+
+    /// A conflict copy that came to be in step, or is gone. A full sweep counts them anew.
+    fn count_copy(&mut self, task: &Task) {
+        if is_conflict_copy_of(&task.operation.path).is_none() {
+            return;
+        }
+        let action = &task.operation.action;
+        let stays = !action.is_delete() && !matches!(action, Action::Forget | Action::MoveAside { .. });
+        match (task.ancestor.is_some(), stays) {
+            (false, true) => self.conflict_copies += 1,
+            (true, false) => self.conflict_copies = self.conflict_copies.saturating_sub(1),
             _ => {}
         }
     }
