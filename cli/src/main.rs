@@ -7,6 +7,7 @@ mod agent;
 mod args;
 mod cache;
 mod client;
+mod completions;
 mod config;
 mod doctor;
 mod failure;
@@ -22,8 +23,7 @@ mod version;
 use std::future::Future;
 use std::process::ExitCode;
 
-use clap::{CommandFactory, Parser};
-use clap_complete::Shell;
+use clap::Parser;
 use gosync_api::Exit;
 use gosync_api::config::LogLevel;
 use gosync_api::messages::{LogLevelRequest, LogLevelSet, Probe, ProbeRequest, ProbeResult, route};
@@ -46,7 +46,7 @@ fn main() -> ExitCode {
         Command::Config { command } => config::run(command, &cli.global, &output),
         Command::Probe { probe } => client(&cli.global, async |client| ask(*probe, client, &output).await),
         Command::Sim(args) => sim::run(args, &output),
-        Command::Completions { shell } => completions(*shell, &output),
+        Command::Completions { shell } => completions::run(*shell, &output),
         Command::Man(args) => man::run(args, &output),
         Command::Doctor(args) => doctor::run(args, &cli.global, &output),
         Command::Cache { command } => client(&cli.global, async |client| cache::run(command, client, &output).await),
@@ -91,13 +91,6 @@ async fn log_level(level: LogLevel, client: &Client, output: &Output) -> Result<
         }
     })?;
     Ok(Exit::Ok)
-}
-
-fn completions(shell: Shell, output: &Output) -> Result<ExitCode, Failure> {
-    let mut script = Vec::new();
-    clap_complete::generate(shell, &mut Cli::command(), "gosync", &mut script);
-    output.print(&String::from_utf8_lossy(&script))?;
-    Ok(Exit::Ok.into())
 }
 
 /// Help and version are results; the rest is wrong usage, in JSON or YAML for those who asked for it.
