@@ -19,7 +19,7 @@ pub const COMMIT: &str = match option_env!("GOSYNC_BUILD_COMMIT") {
 };
 
 /// What this binary can do, for those who wonder whether theirs can.
-const FEATURES: [&str; 3] = ["metadata-sqlite", "dev-s3", "sim"];
+const FEATURES: [&str; 5] = ["metadata-sqlite", "metadata-postgres", "cache-redis", "dev-s3", "sim"];
 
 #[derive(Serialize)]
 struct Build {
@@ -28,7 +28,7 @@ struct Build {
     build_date: String,
     rustc: &'static str,
     target: &'static str,
-    features: [&'static str; 3],
+    features: [&'static str; 5],
 }
 
 pub fn run(args: &VersionArgs, output: &Output) -> Result<ExitCode, Failure> {

@@ -200,8 +200,8 @@ Writes to --config, else to ~/.gosync/config.yaml, readable by you alone.
 Examples:
   gosync config init
   gosync config init --bucket my-bucket --local-path ~/Documents --s3-path /documents
-  gosync config init --config ./minio.yaml --endpoint http://127.0.0.1:9000 --bucket b --access-key me \\
-      --local-path ./files --s3-path /files")]
+  gosync config init --config ./minio.yaml --endpoint http://127.0.0.1:9000 \\
+      --bucket b --access-key me --local-path ./files --s3-path /files")]
     Init(Box<InitArgs>),
     /// Check a config; tells every mistake with its place, and exits with 2
     #[command(after_help = "\

@@ -46,7 +46,9 @@ fn version_tells_what_the_binary_is_made_of() {
     let date = json["build_date"].as_str().unwrap();
     assert!(date == "unknown" || date.parse::<jiff::Timestamp>().is_ok(), "{date}");
     assert!(json["rustc"].as_str().unwrap().starts_with("rustc "));
-    assert!(json["features"].as_array().unwrap().iter().any(|feature| feature == "metadata-sqlite"));
+    for feature in ["metadata-sqlite", "metadata-postgres", "cache-redis"] {
+        assert!(json["features"].as_array().unwrap().iter().any(|there| there == feature), "{feature}");
+    }
     let table = run(gosync(home.path()).arg("version")).stdout;
     assert!(table.starts_with(&format!("gosync {}\n", env!("CARGO_PKG_VERSION"))), "{table}");
     assert_eq!(run(gosync(home.path()).arg("--version")).stdout, format!("gosync {}\n", env!("CARGO_PKG_VERSION")));
