@@ -7,6 +7,7 @@ mod cache;
 mod changes;
 mod compose;
 mod conformance_store;
+mod copies;
 mod crash_points;
 mod dev;
 mod directions;

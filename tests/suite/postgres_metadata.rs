@@ -142,6 +142,11 @@ async fn tables_of_each_earlier_schema_are_brought_up_to_date_with_what_is_in_th
                  VALUES ('c', 7, '', 'e', 'd', 'p', 'v', 'active')",
             )
             .await;
+        if version > 1 {
+            // Agents of that release said when they were seen.
+            let seen = "UPDATE sync_states SET seen_at = (extract(epoch FROM clock_timestamp()) * 1000)::bigint";
+            database.execute(seen).await;
+        }
         let metadata = PostgresMetadata::open(database.settings()).await.unwrap();
         assert_eq!(metadata.store("endpoint", "bucket").await.unwrap().id, 7);
         assert_eq!(metadata.file_by_key(7, "old").await.unwrap().unwrap().size, 3);

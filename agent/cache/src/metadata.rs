@@ -323,6 +323,10 @@ impl MetadataStore for CachedMetadata {
         self.inner.drop_sync_state(client).await
     }
 
+    async fn beat(&self, row: &SyncStateRow, from: &[String], to: &str) -> Result<String, StateError> {
+        self.inner.beat(row, from, to).await
+    }
+
     async fn sync_configs(&self) -> Result<Vec<SyncConfigRow>, StateError> {
         self.inner.sync_configs().await
     }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use gosync_api::config::{self, Bytes, Every, FileMode, MetadataKind, Symlinks, SyncSettings};
+use gosync_api::config::{self, Bytes, Every, FileMode, MetadataKind, StatePlace, Symlinks, SyncSettings};
 use gosync_api::words;
 use gosync_engine::{Limits, MirrorConfig};
 use gosync_plan::decide::ModePolicy;
@@ -42,6 +42,7 @@ pub fn engine_config(mirror: &config::MirrorConfig, endpoint: &str, device: &str
         // What it is shows when it is opened.
         root_is_read_only: false,
         shared: mirror.metadata.kind == MetadataKind::Postgres,
+        state_travels: mirror.state == StatePlace::Volume,
         keep_folders: mirror.sync.directory_markers,
         keep_links: mirror.sync.symlinks == Symlinks::Preserve,
     }

@@ -81,7 +81,7 @@ fn line(event: &Event) -> Option<(Tone, String)> {
         Event::TroubleEnded { class } => (Tone::Good, format!("▶ {}: mended", words::error_class(class))),
         Event::WatchOverflow => (Tone::Warning, "! events were lost: looking at everything".to_owned()),
         Event::Recorded { .. } | Event::SweepEnded { .. } | Event::Hydrated { .. } => return None,
-        Event::FeedLost | Event::BucketListed { .. } => return None,
+        Event::FeedLost | Event::BucketListed { .. } | Event::IsACopy { .. } => return None,
     })
 }
 

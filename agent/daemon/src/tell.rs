@@ -3,7 +3,7 @@
 pub mod trouble;
 
 use gosync_api::messages::{
-    Conditions, ErrorNow, FeedState, Halt, HaltAnswer, MirrorState, PathNote, Pending, Proof, Queue, Receipt,
+    Conditions, CopyOf, ErrorNow, FeedState, Halt, HaltAnswer, MirrorState, PathNote, Pending, Proof, Queue, Receipt,
     ReceiptPending, RootState, StoreState, WatchState,
 };
 use gosync_api::words::{Direction, HaltReason, PathState, Status};
@@ -96,6 +96,8 @@ fn from_down(down: &Down, state: &mut MirrorState) {
 
 fn from_view(view: &View, outside: &Outside, state: &mut MirrorState) {
     state.replica = view.replica.clone();
+    state.copy_of =
+        view.copy_of.as_ref().map(|copy| CopyOf { replica: copy.replica.clone(), since: timestamp(copy.since_ms) });
     state.phase = words::phase(view.phase);
     state.hydrated = view.hydrated;
     state.halts = view.halts.iter().map(halt).collect();

@@ -12,6 +12,8 @@ pub struct MirrorConfig {
     pub root_is_read_only: bool,
     /// The metadata are shared with other agents: the mirror lives from the feed, and lists for all of them or not at all.
     pub shared: bool,
+    /// The state lies in the root: whoever copies the root copies it, too.
+    pub state_travels: bool,
     pub name: String,
     /// The name of this machine or pod that people read; in conflict names.
     pub device: String,

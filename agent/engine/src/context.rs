@@ -8,6 +8,7 @@ use async_lock::Semaphore;
 use gosync_plan::conflict::ConflictTag;
 use gosync_plan::names::NameProblem;
 use gosync_plan::{Ancestor, Fingerprint, Generation, Nonce, RelPath};
+use serde::{Deserialize, Serialize};
 
 use crate::budget::{Budget, Permit};
 use crate::config::MirrorConfig;
@@ -28,6 +29,8 @@ pub const TMP: &str = ".gosync/tmp";
 pub const DISPLACED: &str = ".gosync/displaced";
 pub const TRASH: &str = ".gosync/trash";
 pub const MARKER: &str = ".gosync/marker";
+/// What the row of this tree's replica may hold by its agent's doing, where agents share their metadata.
+pub const BEAT: &str = ".gosync/beat";
 /// The mirror's own folder in its root.
 pub const OWN: &str = ".gosync";
 
@@ -218,6 +221,8 @@ pub struct Identity {
     pub replica: String,
     /// What the root's marker says.
     pub volume: String,
+    /// Whose copy this tree was found to be, if it is one.
+    pub copy_of: Option<CopyOf>,
     /// The row of the store in the metadata; `None` until they have answered for the first time.
     pub store: Option<i64>,
     /// Of that row's feed.
@@ -225,6 +230,14 @@ pub struct Identity {
     pub conditions: Conditions,
     /// The newest sequence number that a record of ours got.
     pub cursor: u64,
+}
+
+/// A replica that this tree was when it was copied.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CopyOf {
+    pub replica: String,
+    /// milliseconds since 1970 of this host: when it was found out
+    pub since_ms: i64,
 }
 
 /// When each path was last recorded, in a count of records: tells a sweep which of its pages are older than a row.

@@ -34,6 +34,11 @@ crash_points! {
     Probing = "probing",
     /// The metadata knows, the replica's state doesn't.
     MetadataTold = "metadata-told",
+    /// The tree holds a beat that the metadata were not told of yet.
+    BeatWritten = "beat-written",
+    BeatTold = "beat-told",
+    /// The tree has a replica id of its own, and the mirror goes on as what it was.
+    Parted = "parted",
 
     UploadJournalled = "upload-journalled",
     UploadSent = "upload-sent",

@@ -154,20 +154,27 @@ pub fn is_ours(context: &Context, key: &str) -> bool {
 
 /// Says how far this replica has come, so that nothing is pruned that it has not read. Where that fails, it is told later.
 pub async fn tell_standing(context: &Context, position: Position) {
-    let Identity { replica, store: Some(store), epoch, .. } = context.identity() else { return };
-    let row = SyncStateRow {
+    let Some(row) = own_row(context) else { return };
+    let row = SyncStateRow { last_sync_ms: Some(context.utc_ms()), cursor: position.cursor, ..row };
+    let _ = context.ports.metadata.put_sync_state(&row).await;
+}
+
+/// The row of a replica that has read nothing yet; `None` until the metadata have answered for the first time.
+#[must_use]
+pub fn own_row(context: &Context) -> Option<SyncStateRow> {
+    let Identity { replica, store: Some(store), epoch, .. } = context.identity() else { return None };
+    Some(SyncStateRow {
         client_id: replica,
         store_id: store,
         prefix: context.config.prefix.as_str().to_owned(),
-        last_sync_ms: Some(context.utc_ms()),
-        cursor: position.cursor,
+        last_sync_ms: None,
+        cursor: None,
         epoch,
         device_name: context.config.device.clone(),
         platform: std::env::consts::OS.to_owned(),
         agent_version: env!("CARGO_PKG_VERSION").to_owned(),
         status: "active".to_owned(),
-    };
-    let _ = context.ports.metadata.put_sync_state(&row).await;
+    })
 }
 
 /// Tells the others. Where the database is away, what is to be told waits, and nothing else does.

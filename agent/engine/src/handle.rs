@@ -3,6 +3,7 @@
 use futures_channel::{mpsc, oneshot};
 use gosync_plan::{ConflictPolicy, HaltReason, RelPath};
 
+use crate::context::CopyOf;
 use crate::explain::Explanation;
 use crate::mirror::PlanDraft;
 
@@ -130,6 +131,8 @@ pub struct View {
     /// Nothing can be written into the root.
     pub root_is_read_only: bool,
     pub replica: String,
+    /// What this tree was when it was copied, if it is a copy.
+    pub copy_of: Option<CopyOf>,
     /// Sequence number of the feed up to which this replica has everything; with metadata of its own, of its last record.
     pub cursor: u64,
     /// `None`: nobody shares the metadata.

@@ -7,6 +7,7 @@
 //!
 //! Nothing here touches a disk, a socket or a clock: the daemon and the simulator drive the same code.
 
+mod beat;
 mod budget;
 pub mod config;
 pub mod context;
@@ -31,3 +32,4 @@ pub use config::{Limits, MirrorConfig};
 pub use handle::{Command, Hint, MirrorHandle, View};
 pub use mirror::{Ended, NOTE_PAUSED, PlanDraft, PlanStep, mirror, plan_first_run};
 pub use sequences::probe::{NOTE_PROBE, noted_conditions, probe_store};
+pub use sequences::start::{Marker, NOTE_VOLUME, UNREADABLE, place_marker, read_marker};

@@ -270,6 +270,20 @@ impl MetadataStore for SqliteMetadata {
         self.writer.write(MetadataWrite::DropSyncState { client: client.into() }).await.map(drop)
     }
 
+    async fn beat(&self, row: &SyncStateRow, from: &[String], to: &str) -> Result<String, StateError> {
+        let beat = MetadataWrite::Beat { row: row.clone(), from: from.to_vec(), to: to.into() };
+        if self.writer.write(beat).await?.count() > 0 {
+            return Ok(to.to_owned());
+        }
+        query_scalar("SELECT beat FROM sync_states WHERE client_id = $1 AND store_id = $2 AND prefix = $3")
+            .bind(&row.client_id)
+            .bind(row.store_id)
+            .bind(spell(&row.prefix).into_owned())
+            .fetch_one(&self.database.readers)
+            .await
+            .map_err(|error| self.database.failed("reading a replica's row", error))
+    }
+
     async fn sync_configs(&self) -> Result<Vec<SyncConfigRow>, StateError> {
         query(
             "SELECT name, client_id, local_path, s3_path, bidirectional, ignore_patterns, status, last_sync_time, \

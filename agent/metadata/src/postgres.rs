@@ -385,6 +385,41 @@ impl MetadataStore for PostgresMetadata {
         self.write("writing a replica's row", delete).await.map(drop)
     }
 
+    async fn beat(&self, row: &SyncStateRow, from: &[String], to: &str) -> Result<String, StateError> {
+        // That it beats says nothing of how far it reads: it may be forgotten as silent all the same.
+        let upsert = query(
+            "INSERT INTO sync_states AS known (client_id, store_id, prefix, last_sync_time, sync_cursor, epoch, \
+                                               device_name, platform, agent_version, status, seen_at, beat) \
+             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, \
+                     (extract(epoch FROM clock_timestamp()) * 1000)::bigint, $11) \
+             ON CONFLICT (client_id, store_id, prefix) DO UPDATE SET beat = excluded.beat \
+             WHERE known.beat = '' OR known.beat = ANY ($12)",
+        );
+        let SyncStateRow { client_id, store_id, .. } = row.clone();
+        let prefix = spell(&row.prefix).into_owned();
+        let upsert = upsert
+            .bind(client_id.clone())
+            .bind(store_id)
+            .bind(prefix.clone())
+            .bind(row.last_sync_ms)
+            .bind(row.cursor.as_ref().map(cursor_text))
+            .bind(row.epoch.clone())
+            .bind(row.device_name.clone())
+            .bind(row.platform.clone())
+            .bind(row.agent_version.clone())
+            .bind(row.status.clone())
+            .bind(to.to_owned())
+            .bind(from.to_vec());
+        if self.write("writing a replica's row", upsert).await? > 0 {
+            return Ok(to.to_owned());
+        }
+        let doing = "reading a replica's row";
+        let select = query("SELECT beat FROM sync_states WHERE client_id = $1 AND store_id = $2 AND prefix = $3");
+        let select = select.bind(client_id).bind(store_id).bind(prefix);
+        let stands = self.one(doing, select, |row| row.try_get::<String, _>(0)).await?;
+        stands.ok_or_else(|| self.connections.failed(doing, sqlx::Error::RowNotFound))
+    }
+
     async fn sync_configs(&self) -> Result<Vec<SyncConfigRow>, StateError> {
         let select = query(
             "SELECT name, client_id, local_path, s3_path, bidirectional, ignore_patterns, status, last_sync_time, \

@@ -155,6 +155,10 @@ async fn metadata_of_each_earlier_schema_is_brought_up_to_date_with_what_is_in_i
         .execute(&mut old)
         .await
         .unwrap();
+        if version > 1 {
+            // Agents of that release said when they were seen.
+            sqlx::raw_sql("UPDATE sync_states SET seen_at = unixepoch() * 1000").execute(&mut old).await.unwrap();
+        }
         old.close().await.unwrap();
         let metadata = open_metadata(&path).await.unwrap();
         assert_eq!(metadata.store("endpoint", "bucket").await.unwrap().id, 7);

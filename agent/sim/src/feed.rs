@@ -20,6 +20,8 @@ pub struct Feed {
     next_file: i64,
     /// And when each was put.
     states: BTreeMap<(String, i64, String), (SyncStateRow, i64)>,
+    /// Of the rows of `states`.
+    beats: BTreeMap<(String, i64, String), String>,
     configs: BTreeMap<(String, String), SyncConfigRow>,
     leases: BTreeMap<String, (String, i64, u64)>,
 }
@@ -42,6 +44,7 @@ impl Feed {
             stores: Vec::new(),
             next_file: 1,
             states: BTreeMap::new(),
+            beats: BTreeMap::new(),
             configs: BTreeMap::new(),
             leases: BTreeMap::new(),
         }
@@ -332,6 +335,20 @@ impl Feed {
 
     pub fn drop_sync_state(&mut self, client: &str) {
         self.states.retain(|(of, ..), _| of != client);
+        self.beats.retain(|(of, ..), _| of != client);
+    }
+
+    pub fn beat(&mut self, row: &SyncStateRow, from: &[String], to: &str) -> String {
+        let key = (row.client_id.clone(), row.store_id, row.prefix.clone());
+        if !self.states.contains_key(&key) {
+            self.put_sync_state(row.clone());
+            self.beats.remove(&key);
+        }
+        let beat = self.beats.entry(key).or_default();
+        if beat.is_empty() || from.contains(beat) {
+            to.clone_into(beat);
+        }
+        beat.clone()
     }
 
     pub fn sync_configs(&self) -> Vec<SyncConfigRow> {

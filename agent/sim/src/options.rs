@@ -193,6 +193,7 @@ impl Profile {
         };
         MirrorConfig {
             shared: false,
+            state_travels: false,
             name: format!("mirror-{replica}"),
             device: format!("host-{replica}"),
             endpoint: "sim".into(),

@@ -240,6 +240,10 @@ impl MetadataStore for SimMetadata {
         self.0.feed("drop sync state", true, |feed| feed.drop_sync_state(client)).await
     }
 
+    async fn beat(&self, row: &SyncStateRow, from: &[String], to: &str) -> Result<String, StateError> {
+        self.0.feed("beat", true, |feed| feed.beat(row, from, to)).await
+    }
+
     async fn sync_configs(&self) -> Result<Vec<SyncConfigRow>, StateError> {
         self.0.feed("configs", false, |feed| feed.sync_configs()).await
     }

@@ -98,6 +98,15 @@ fn block(mirror: &MirrorState, now: Timestamp, page: &mut Page) {
     if let Some(file) = &mirror.config_file {
         page.line("defined in", &clean(file));
     }
+    if let Some(copy) = &mirror.copy_of {
+        let of: String = clean(&copy.replica).chars().take(8).collect();
+        let found = ago(copy.since, now);
+        page.styled(
+            "copy of",
+            &format!("another agent's folder ({of}), found out {found}: a replica of its own now"),
+            WARN,
+        );
+    }
     page.line("files", &format!("{} ({})", count(mirror.files), bytes(mirror.bytes)));
     page.line("pending", &pending(mirror));
     let conflicts = match mirror.conflicts {

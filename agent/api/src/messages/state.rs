@@ -52,6 +52,8 @@ pub struct MirrorState {
     pub config_file: Option<String>,
     /// The id of this tree.
     pub replica: String,
+    /// What this tree was when it was copied, if it was found to be a copy.
+    pub copy_of: Option<CopyOf>,
     /// Status.
     pub status: Status,
     /// Phase.
@@ -105,6 +107,7 @@ impl Default for MirrorState {
             direction: Direction::TwoWay,
             config_file: None,
             replica: String::new(),
+            copy_of: None,
             status: Status::Active,
             phase: Phase::Waiting,
             halts: Vec::new(),
@@ -128,6 +131,16 @@ impl Default for MirrorState {
             watch: WatchState::default(),
         }
     }
+}
+
+/// The replica that a tree was when it was copied.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct CopyOf {
+    /// Its id.
+    pub replica: String,
+    /// When it was found out.
+    pub since: Option<Timestamp>,
 }
 
 /// What is not yet on both sides.

@@ -70,7 +70,7 @@ impl Teller {
             Event::Recorded { .. } | Event::Halted { .. } | Event::HaltEnded { .. } => {}
             Event::Problem { .. } | Event::TroubleEnded { .. } | Event::LinksParted { .. } => {}
             Event::CopiedInBucket { .. } | Event::CopiedInTree { .. } | Event::Rotten { .. } => {}
-            Event::FeedLost | Event::BucketListed { .. } => {}
+            Event::FeedLost | Event::BucketListed { .. } | Event::IsACopy { .. } => {}
         }
     }
 
@@ -109,6 +109,13 @@ impl Teller {
             }
             Event::FeedLost => {
                 tracing::warn!(mirror, "the feed can't go on from where it was read to: comparing everything");
+            }
+            Event::IsACopy { of } => {
+                tracing::warn!(
+                    mirror,
+                    of,
+                    "this folder is a copy or a clone of one that is in use: it goes on as a replica of its own, with a first run"
+                );
             }
             Event::BucketListed { milliseconds, objects, recorded } => {
                 tracing::debug!(mirror, milliseconds, objects, recorded, "listed the bucket for all");

@@ -292,6 +292,7 @@ impl Core {
             conditions: identity.conditions,
             root_is_read_only: self.context.config.root_is_read_only,
             replica: identity.replica,
+            copy_of: identity.copy_of,
             cursor: self.applied(),
             feed: self.shares().then(|| self.feed.view()),
             conflict_copies: self.conflict_copies,

@@ -10,6 +10,7 @@ use gosync_plan::decide::{Action, ExpectLocal, ExpectRemote};
 use gosync_plan::{ConflictPolicy, Direction, HaltReason, Nonce, RelPath};
 
 use super::Ended;
+use super::beating::Beating;
 use super::deletes::Deletes;
 use super::dirty::{Dirty, DirtySet};
 use super::effect::{Effect, Event};
@@ -199,6 +200,7 @@ pub struct Core {
     pub(super) conflict_copies: u64,
     pub(super) scrub: Scrub,
     pub(super) feed: Follower,
+    pub(super) beating: Beating,
     pub(super) totals: Totals,
 }
 
@@ -282,6 +284,7 @@ impl Core {
             conflict_copies: 0,
             scrub: Scrub::default(),
             feed: Follower::default(),
+            beating: Beating::default(),
             totals: Totals::default(),
         }
     }
@@ -392,6 +395,8 @@ impl Core {
             Event::ListedKnown(result) => self.listed_known(result),
             Event::LeaseTaken(result) => self.lease_taken(result),
             Event::BucketListed(result) => self.bucket_listed(result),
+            Event::Beaten(result) => self.beaten(result),
+            Event::Parted(result) => self.parted(result),
             Event::Explained { found, reply } => self.explained(found, reply),
             Event::Restored(path) => {
                 let now = self.now();
@@ -412,6 +417,11 @@ impl Core {
             }
         }
         if self.stage != Stage::Running {
+            return;
+        }
+        if self.is_copy() {
+            self.part();
+            self.answer_flushes();
             return;
         }
         self.follow();
@@ -616,6 +626,9 @@ impl Core {
         }
         let flush = self.flushes.iter().map(|flush| flush.deadline_ms).min();
         let halted = self.halts.keys().any(|reason| is_of_the_root(*reason));
+        if self.is_copy() {
+            return [flush, self.part_due_ms()].into_iter().flatten().min();
+        }
         if self.stage != Stage::Running || halted || self.root_in_doubt {
             return flush;
         }

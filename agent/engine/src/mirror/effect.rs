@@ -11,7 +11,8 @@ use super::core::Core;
 use super::deletes::{Executed, NOTE_WINDOW, Window};
 use super::scrub::{NOTE_SCRUB, SCRUB_PAGE_FILES};
 use super::{explain, plan};
-use crate::context::Context;
+use crate::beat::{self, Beaten};
+use crate::context::{Context, CopyOf};
 use crate::explain::{Explanation, Standing, gather};
 use crate::feed::{self, Followed, Position};
 use crate::handle::{CommandError, Conditions, ConflictCopy, DeletedVersions, FlushReceipt, Message, TrashItem};
@@ -56,6 +57,13 @@ pub enum Effect {
     TakeListLease,
     DropListLease,
     List,
+    /// Moves the beat of this tree's replica on.
+    Beat {
+        ours: Option<Vec<String>>,
+        next: String,
+    },
+    /// Goes on as a replica of its own.
+    Part,
     EvictTrash(Eviction),
     BringBack(Vec<Executed>),
     /// Writes the marker that the state knows; or forgets the known root, so that what stands there is a first run.
@@ -141,6 +149,8 @@ pub enum Event {
     ListedKnown(Result<bool, StateError>),
     LeaseTaken(Result<bool, Failure>),
     BucketListed(Result<Listing, Failure>),
+    Beaten(Result<Option<Beaten>, Failure>),
+    Parted(Result<CopyOf, Failure>),
     Evicted(Result<Evicted, TreeError>),
     BroughtBack {
         paths: Vec<RelPath>,
@@ -233,6 +243,8 @@ pub fn run(context: Context, effect: Effect) -> BoxFuture<'static, Event> {
                 Event::Answered
             }
             Effect::List => Event::BucketListed(lister::list(&context).await),
+            Effect::Beat { ours, next } => Event::Beaten(beat::beat(&context, ours, next).await),
+            Effect::Part => Event::Parted(start::part(&context).await),
             Effect::EvictTrash(wanted) => evict_trash(&context, wanted).await,
             Effect::BringBack(executed) => {
                 let (paths, lost) = bring_back::bring_back(&context, executed).await;

@@ -105,6 +105,7 @@ impl Core {
             self.feed.next_poll_ms = now + POLL_MS;
             self.effects.push(Effect::Follow(self.feed.position.clone()));
         }
+        self.beat(now);
         let begun = self.feed.position.is_some();
         if begun && !self.feed.listed && !self.feed.asking_listed && self.feed.failed_polls == 0 {
             self.feed.asking_listed = true;
@@ -160,6 +161,7 @@ impl Core {
         [
             wait_ms,
             Some(feed.next_poll_ms).filter(|_| !feed.polling),
+            self.beat_due_ms(),
             Some(feed.next_lease_ms).filter(|_| may_list && !feed.leasing),
             Some(feed.next_list_ms).filter(|_| may_list && feed.is_lister && !feed.listing && self.outage.is_none()),
         ]

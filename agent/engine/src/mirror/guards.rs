@@ -40,7 +40,7 @@ impl Core {
         let limits = &self.context.config.limits;
         let (quiet, max, window) = (limits.burst_quiet_ms, limits.burst_max_ms, limits.delete_window_ms);
         // A sweep may still find more, and a full one tells whether either side was emptied.
-        if self.sweeping.is_some() || !self.swept_once || self.looks > 0 {
+        if self.sweeping.is_some() || !self.swept_once || self.looks > 0 || !self.may_delete() {
             return;
         }
         if self.deletes.len() == 0 {

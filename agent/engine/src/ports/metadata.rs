@@ -45,6 +45,9 @@ pub trait MetadataStore: Send + Sync {
     async fn sync_state(&self, client: &str, store: i64, prefix: &str) -> Result<Option<SyncStateRow>, StateError>;
     async fn put_sync_state(&self, row: &SyncStateRow) -> Result<(), StateError>;
     async fn drop_sync_state(&self, client: &str) -> Result<(), StateError>;
+    /// Moves the beat of a replica's row on to `to`, where it is one of `from` or none was told yet; makes the row where
+    /// there is none, and else leaves everything else in it as it is. Returns the beat that stands there then.
+    async fn beat(&self, row: &SyncStateRow, from: &[String], to: &str) -> Result<String, StateError>;
 
     async fn sync_configs(&self) -> Result<Vec<SyncConfigRow>, StateError>;
     async fn sync_config(&self, name: &str, client: &str) -> Result<Option<SyncConfigRow>, StateError>;

@@ -44,6 +44,7 @@ pub async fn conforms(metadata: &dyn MetadataStore) -> Result<(), String> {
     writers_at_once_leave_no_gap_and_lose_nothing(metadata).await?;
     a_listed_prefix_is_remembered(metadata).await?;
     a_replica_s_state_is_kept_by_client_store_and_prefix(metadata).await?;
+    a_beat_moves_on_only_from_where_it_is_known_to_stand(metadata).await?;
     configurations_are_kept_by_name_and_client(metadata).await?;
     a_lease_has_one_holder_and_each_new_one_a_higher_number(metadata).await
 }
@@ -751,6 +752,46 @@ pub async fn a_replica_s_state_is_kept_by_client_store_and_prefix(metadata: &dyn
     same("dropped", told(metadata.sync_state("states-client", store, "docs/").await)?, None)?;
     same("dropped everywhere", told(metadata.sync_state("states-client", store, "").await)?, None)?;
     same("the other stays", told(metadata.sync_state("states-other", store, "docs/").await)?, Some(another))
+}
+
+pub async fn a_beat_moves_on_only_from_where_it_is_known_to_stand(metadata: &dyn MetadataStore) -> Result<(), String> {
+    let store = store(metadata, "beats").await?;
+    let row = SyncStateRow {
+        client_id: "beats-client".into(),
+        store_id: store,
+        prefix: "docs/".into(),
+        last_sync_ms: Some(5),
+        cursor: None,
+        epoch: "e".into(),
+        device_name: "laptop".into(),
+        platform: "linux".into(),
+        agent_version: "0.1.0".into(),
+        status: "active".into(),
+    };
+    let beat = async |row: &SyncStateRow, from: &[&str], to: &str| {
+        let from: Vec<String> = from.iter().map(|&value| value.to_owned()).collect();
+        told(metadata.beat(row, &from, to).await)
+    };
+    same("the first one", beat(&row, &["none"], "one").await?, "one".to_owned())?;
+    same("it made the row", told(metadata.sync_state("beats-client", store, "docs/").await)?, Some(row.clone()))?;
+    let later =
+        SyncStateRow { cursor: Some(Cursor { sequence: 9, row_id: "a".into() }), last_sync_ms: Some(7), ..row.clone() };
+    told(metadata.put_sync_state(&later).await)?;
+    same("another's", beat(&row, &[], "two").await?, "one".to_owned())?;
+    same("another's", beat(&row, &["none", "two"], "two").await?, "one".to_owned())?;
+    same("known", beat(&row, &["none", "one"], "two").await?, "two".to_owned())?;
+    same("the same once more", beat(&row, &["two"], "two").await?, "two".to_owned())?;
+    same("and over", beat(&row, &["one"], "three").await?, "two".to_owned())?;
+    same("the rest stays", told(metadata.sync_state("beats-client", store, "docs/").await)?, Some(later))?;
+    let elsewhere = SyncStateRow { prefix: String::new(), ..row.clone() };
+    same("of another prefix", beat(&elsewhere, &[], "other").await?, "other".to_owned())?;
+
+    let (left, right) = (beat(&row, &["two"], "left"), beat(&row, &["two"], "right"));
+    let both = join_all([left, right]).await.into_iter().collect::<Result<Vec<_>, _>>()?;
+    holds("one of two at once", both == ["left", "left"] || both == ["right", "right"])?;
+    told(metadata.drop_sync_state("beats-client").await)?;
+    same("after the row was dropped", beat(&row, &[], "anew").await?, "anew".to_owned())?;
+    told(metadata.drop_sync_state("beats-client").await)
 }
 
 pub async fn configurations_are_kept_by_name_and_client(metadata: &dyn MetadataStore) -> Result<(), String> {

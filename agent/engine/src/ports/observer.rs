@@ -78,6 +78,10 @@ pub enum Event {
     WatchOverflow,
     /// The feed can't go on from where this replica was: everything is compared anew.
     FeedLost,
+    /// Somebody else works with the id of this tree: it goes on as a replica of its own, and begins with a first run.
+    IsACopy {
+        of: String,
+    },
     /// The bucket was listed for all who share its metadata.
     BucketListed {
         milliseconds: u64,

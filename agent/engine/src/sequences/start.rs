@@ -3,22 +3,27 @@
 use gosync_plan::HaltReason;
 use serde::{Deserialize, Serialize};
 
-use crate::context::{Context, MARKER, OWN, lock};
+use crate::context::{Context, CopyOf, MARKER, OWN, lock};
 use crate::crash::{self, CrashPoint};
 use crate::look::Failure;
+use crate::ports::observer::Event;
 use crate::ports::state::{HaltRow, JournalEntry, JournalKind, StateChange};
 use crate::ports::{LocalTree, RootFacts, TreeError, TreeErrorKind};
 
-/// Names of notes in the replica's state.
-const NOTE_VOLUME: &str = "volume";
+/// Names of notes in the replica's state: the uuid of the root's marker.
+pub const NOTE_VOLUME: &str = "volume";
 const NOTE_REMOTE: &str = "remote";
 const NOTE_REPLICA: &str = "replica";
 const NOTE_ROOT: &str = "root";
+/// [`CopyOf`] as JSON.
+const NOTE_COPY_OF: &str = "copy-of";
 /// Everything that the bucket had was here once.
 pub const NOTE_HYDRATED: &str = "hydrated";
 const MARKER_BYTES_MAX: usize = 4096;
 /// Begins what stands for the id of a volume whose root could not be given a marker.
 const UNMARKED: &str = "inode-";
+/// What stands for the uuid of a marker that says none.
+pub const UNREADABLE: &str = "unreadable";
 /// Rows read at once.
 const PAGE_ROWS: usize = 1_000;
 
@@ -163,6 +168,28 @@ pub async fn adopt_root(context: &Context, halt: String) -> Result<(), Failure> 
     Ok(())
 }
 
+/// Somebody else has this tree as it was when it was copied: from now on it has an id of its own. What it knows of both
+/// sides may be of another moment than its files, so all of it is void, and its uploads are whosever the id is.
+pub async fn part(context: &Context) -> Result<CopyOf, Failure> {
+    let state = &context.ports.state;
+    let mut changes = first_run(context).await?;
+    let (_, copied) = new_replica(context, context.identity().replica, &mut changes);
+    changes.extend(state.uploads().await?.into_iter().map(|row| StateChange::DropUpload(row.upload)));
+    state.apply(changes).await?;
+    crash::reached(CrashPoint::Parted);
+    Ok(copied)
+}
+
+fn new_replica(context: &Context, before: String, changes: &mut Vec<StateChange>) -> (String, CopyOf) {
+    let copied = CopyOf { replica: before, since_ms: context.utc_ms() };
+    let replica = context.ports.ids.nonce().to_hex();
+    changes.push(StateChange::PutNote(NOTE_REPLICA.to_owned(), replica.clone()));
+    if let Ok(note) = serde_json::to_string(&copied) {
+        changes.push(StateChange::PutNote(NOTE_COPY_OF.to_owned(), note));
+    }
+    (replica, copied)
+}
+
 /// Whatever was known of both sides is void, and what became of a request to the other one is nobody's concern.
 async fn first_run(context: &Context) -> Result<Vec<StateChange>, Failure> {
     let mut changes = vec![StateChange::DropAllAncestors, StateChange::DropNote(NOTE_HYDRATED.to_owned())];
@@ -200,7 +227,8 @@ fn look_at_root(tree: &dyn LocalTree) -> Result<Seen, TreeError> {
     Ok(Seen::Root(facts, read_marker(tree)?))
 }
 
-fn read_marker(tree: &dyn LocalTree) -> Result<Option<Marker>, TreeError> {
+/// The marker of a root; `None`: it has none.
+pub fn read_marker(tree: &dyn LocalTree) -> Result<Option<Marker>, TreeError> {
     let file = match tree.open(MARKER) {
         Ok(file) => file,
         Err(error) if error.is_not_found() => return Ok(None),
@@ -209,12 +237,37 @@ fn read_marker(tree: &dyn LocalTree) -> Result<Option<Marker>, TreeError> {
     let mut bytes = vec![0; MARKER_BYTES_MAX];
     let read = super::read::read_full(&*file, 0, &mut bytes)?;
     let marker = serde_json::from_slice(&bytes[..read]).unwrap_or_else(|_| Marker {
-        uuid: "unreadable".into(),
+        uuid: UNREADABLE.into(),
         created: "".into(),
         mirror: "".into(),
         remote: "".into(),
     });
     Ok(Some(marker))
+}
+
+/// Gives a root its first marker, whoever else does so at the same time, on other hosts too: returns the one that stands.
+/// Killed in the middle, it leaves a file that is nobody's, below `.gosync`.
+pub fn place_marker(tree: &dyn LocalTree, marker: &Marker) -> Result<Marker, TreeError> {
+    let text = serde_json::to_vec_pretty(marker).unwrap_or_default();
+    let own = format!("{MARKER}.{}", marker.uuid);
+    let file = tree.create(&own, 0o644)?;
+    file.write_at(0, &text)?;
+    file.sync()?;
+    let placed = match tree.rename_new(&own, MARKER) {
+        Err(error) if error.kind == TreeErrorKind::Unsupported => tree.link(&own, MARKER),
+        placed => placed,
+    };
+    match tree.unlink(&own) {
+        Err(error) if !error.is_not_found() => return Err(error),
+        _ => {}
+    }
+    match placed {
+        Err(error) if error.kind != TreeErrorKind::Exists => return Err(error),
+        _ => {}
+    }
+    tree.sync_folder(OWN)?;
+    let gone = || TreeError::new(TreeErrorKind::NotFound, "read the marker", MARKER);
+    read_marker(tree)?.filter(|marker| marker.uuid != UNREADABLE).ok_or_else(gone)
 }
 
 /// The root by its path is the one that we opened, and the marker in it is the one that we know.
@@ -265,7 +318,8 @@ async fn write_marker(context: &Context, uuid: String, remote: &str) -> Result<M
     Ok(marker)
 }
 
-/// Another remote is a first run; another inode under the same marker is a copy of the volume: a replica of its own.
+/// Another remote is a first run; another inode under the same marker is a copy of the volume: a replica of its own. Where
+/// what is known was copied along with the files, it may be of another moment than they are: a first run, too.
 async fn identify(context: &Context, facts: RootFacts, volume: String, remote: &str) -> Result<(), Failure> {
     let state = &context.ports.state;
     let mut changes = Vec::new();
@@ -276,17 +330,31 @@ async fn identify(context: &Context, facts: RootFacts, volume: String, remote: &
     // The device number of a disk may be another one after a restart.
     let root = facts.inode.to_string();
     let same_root = state.note(NOTE_ROOT).await?.as_deref() == Some(root.as_str());
+    if !same_root {
+        changes.push(StateChange::PutNote(NOTE_ROOT.to_owned(), root));
+    }
+    let mut copied = None;
     let replica = match state.note(NOTE_REPLICA).await? {
         Some(replica) if same_root => replica,
+        Some(before) if context.config.state_travels => {
+            changes.extend(first_run(context).await?);
+            let (replica, copy_of) = new_replica(context, before, &mut changes);
+            context.ports.observer.observe(&Event::IsACopy { of: copy_of.replica.clone() });
+            copied = Some(copy_of);
+            replica
+        }
         _ => {
             let replica = context.ports.ids.nonce().to_hex();
             changes.push(StateChange::PutNote(NOTE_REPLICA.to_owned(), replica.clone()));
-            changes.push(StateChange::PutNote(NOTE_ROOT.to_owned(), root));
             replica
         }
     };
     if !changes.is_empty() {
         state.apply(changes).await?;
+    }
+    // Nobody else can have been found out.
+    if copied.is_none() && (context.config.shared || context.config.state_travels) {
+        copied = state.note(NOTE_COPY_OF).await?.and_then(|note| serde_json::from_str(&note).ok());
     }
     // Shared metadata may be away: whoever follows the feed asks again.
     let store = match context.config.shared {
@@ -295,6 +363,7 @@ async fn identify(context: &Context, facts: RootFacts, volume: String, remote: &
     };
     let mut identity = lock(&context.shared.identity);
     identity.replica = replica;
+    identity.copy_of = copied;
     identity.volume = volume;
     if let Some(store) = store {
         identity.store = Some(store.id);

@@ -18,6 +18,7 @@ pub(super) enum MetadataWrite {
     PutPrefix { store: i64, prefix: String, sequence: u64 },
     PutSyncState(SyncStateRow),
     DropSyncState { client: String },
+    Beat { row: SyncStateRow, from: Vec<String>, to: String },
     PutSyncConfig(SyncConfigRow),
     DropSyncConfig { name: String, client: String },
     Lease { name: String, holder: String, milliseconds: u64 },
@@ -64,7 +65,7 @@ impl Write for MetadataWrite {
             Self::Record { .. } => "recording changes",
             Self::Prune { .. } | Self::DropSilentClients { .. } => "pruning the feed",
             Self::PutPrefix { .. } => "writing a prefix's row",
-            Self::PutSyncState(_) | Self::DropSyncState { .. } => "writing a replica's row",
+            Self::PutSyncState(_) | Self::DropSyncState { .. } | Self::Beat { .. } => "writing a replica's row",
             Self::PutSyncConfig(_) | Self::DropSyncConfig { .. } => "writing a configuration",
             Self::Lease { .. } | Self::Release { .. } => "writing a lease",
             Self::PutMirror { .. } | Self::DropMirror { .. } | Self::PauseMirror { .. } => "writing a mirror",
@@ -134,9 +135,13 @@ impl MetadataWrite {
             .bind(sequence.cast_signed())
             .bind(now_ms()),
             Self::PutSyncState(row) => query(
-                "INSERT OR REPLACE INTO sync_states (client_id, store_id, prefix, last_sync_time, sync_cursor, epoch, \
-                                                     device_name, platform, agent_version, status, seen_at) \
-                 VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)",
+                "INSERT INTO sync_states (client_id, store_id, prefix, last_sync_time, sync_cursor, epoch, \
+                                          device_name, platform, agent_version, status, seen_at) \
+                 VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11) \
+                 ON CONFLICT (client_id, store_id, prefix) DO UPDATE SET \
+                     last_sync_time = excluded.last_sync_time, sync_cursor = excluded.sync_cursor, \
+                     epoch = excluded.epoch, device_name = excluded.device_name, platform = excluded.platform, \
+                     agent_version = excluded.agent_version, status = excluded.status, seen_at = excluded.seen_at",
             )
             .bind(&row.client_id)
             .bind(row.store_id)
@@ -149,6 +154,27 @@ impl MetadataWrite {
             .bind(&row.agent_version)
             .bind(&row.status)
             .bind(now_ms()),
+            // That it beats says nothing of how far it reads: it may be forgotten as silent all the same.
+            Self::Beat { row, from, to } => query(
+                "INSERT INTO sync_states (client_id, store_id, prefix, last_sync_time, sync_cursor, epoch, \
+                                          device_name, platform, agent_version, status, seen_at, beat) \
+                 VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12) \
+                 ON CONFLICT (client_id, store_id, prefix) DO UPDATE SET beat = excluded.beat \
+                 WHERE beat = '' OR beat IN (SELECT value FROM json_each($13))",
+            )
+            .bind(&row.client_id)
+            .bind(row.store_id)
+            .bind(spell(&row.prefix).into_owned())
+            .bind(row.last_sync_ms)
+            .bind(row.cursor.as_ref().map(cursor_text))
+            .bind(&row.epoch)
+            .bind(&row.device_name)
+            .bind(&row.platform)
+            .bind(&row.agent_version)
+            .bind(&row.status)
+            .bind(now_ms())
+            .bind(to)
+            .bind(json(from)?),
             Self::DropSilentClients { store, silent_ms } => {
                 query("DELETE FROM sync_states WHERE store_id = $1 AND seen_at < $2")
                     .bind(store)
