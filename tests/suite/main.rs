@@ -46,6 +46,7 @@ mod scrub;
 mod second_tries;
 mod semantics;
 mod settings;
+mod shared_volumes;
 mod strangers;
 mod transfers;
 mod trash;

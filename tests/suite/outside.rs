@@ -344,6 +344,22 @@ async fn a_second_agent_on_a_folder_stands_by_and_takes_over() {
     pair.both_hold(&pair.local()).await;
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_mirror_that_stands_by_is_removed_and_takes_nothing_from_the_active_one() {
+    let pair = Pair::new().await;
+    write(&pair.root.join("note"), "content");
+    let first = pair.start().await;
+    let home = Folder::new("second");
+    let second = Agent::start(home.path(), &config(home.path(), &pair.store.address, "bucket")).await;
+    second.ask(&["sync", "mirror", pair.root.to_str().unwrap(), "/docs", "--name", MIRROR]);
+    second.in_error(MIRROR, "locked").await;
+    second.ask(&["sync", "remove", MIRROR]);
+    assert!(pair.root.join(".gosync/marker").exists());
+    write(&pair.root.join("new"), "up");
+    first.in_step(MIRROR).await;
+    pair.both_hold(&pair.local()).await;
+}
+
 // ---- probes and metrics -------------------------------------------------------------------------------------------
 
 async fn ask(address: SocketAddr, path: &str) -> (u16, String) {

@@ -14,6 +14,7 @@ use gosync_cache::{CachedMetadata, RedisCache};
 use gosync_engine::Hint;
 use gosync_engine::ports::state::StateErrorKind;
 use gosync_engine::ports::{MetadataStore, StateError};
+use gosync_fs::is_on_network;
 use gosync_metadata::{JournalMode, PostgresMetadata, PostgresOptions, SqliteMetadata, SqliteState, StateOptions};
 use tokio::sync::Mutex;
 use tokio::sync::broadcast::error::RecvError;
@@ -132,8 +133,11 @@ async fn pass_on(mut news: tokio::sync::broadcast::Receiver<Option<String>>, nei
     }
 }
 
+/// On a network file system with a journal that needs no memory shared between hosts.
 pub async fn open_state(path: PathBuf) -> Result<SqliteState, StateError> {
-    opened(move || async move { SqliteState::open(&path, StateOptions::default()).await }).await
+    let on_network = is_on_network(path.parent().unwrap_or(&path)).unwrap_or(false);
+    let journal = if on_network { JournalMode::Delete } else { JournalMode::Wal };
+    opened(move || async move { SqliteState::open(&path, StateOptions { journal }).await }).await
 }
 
 async fn open_metadata(path: PathBuf) -> Result<SqliteMetadata, StateError> {

@@ -1,7 +1,7 @@
 //! The agent: wiring of config, engines, socket, probes and signals.
 //!
 //! * `start`, `signals`, `reload`, `drain`: an agent from its start to its end;
-//! * `agent`, `one_mirror`, `root`, `watcher`, `neighbours`: its mirrors, each run by an engine;
+//! * `agent`, `one_mirror`, `root`, `volume`, `watcher`, `neighbours`: its mirrors, each run by an engine;
 //! * `ports`, `stores`, `caches`, `throttle`, `parts`: what engines work with;
 //! * `socket`, `http`, `provision`: who talks to it;
 //! * `tell`, `words`, `limits`: between the engine's words and those that people know;
@@ -40,6 +40,7 @@ mod start;
 mod stores;
 mod tell;
 mod throttle;
+mod volume;
 mod watcher;
 mod words;
 

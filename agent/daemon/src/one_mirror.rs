@@ -12,8 +12,8 @@ use gosync_api::config::{MetadataKind, MirrorConfig, StatePlace};
 use gosync_api::messages::WatchState;
 use gosync_api::words::{Direction, HaltReason, Phase};
 use gosync_cache::RedisCache;
-use gosync_engine::ports::{LocalTree, MetadataStore, Ports, ReplicaState, StateChange, StateError};
-use gosync_engine::{Command, Ended, MirrorHandle, NOTE_PAUSED, View};
+use gosync_engine::ports::{Ids as _, LocalTree, MetadataStore, Ports, ReplicaState, StateChange, StateError};
+use gosync_engine::{Command, Ended, MirrorHandle, NOTE_PAUSED, NOTE_VOLUME, View};
 use gosync_fs::{DiskTree, Lock};
 use gosync_metadata::SqliteState;
 use gosync_telemetry::MirrorMetrics;
@@ -27,10 +27,11 @@ use crate::databases::open_state;
 use crate::limits::engine_config;
 use crate::neighbours::Remote;
 use crate::parts::Parts;
-use crate::ports::{Blocking, RandomIds, Teller, utc_ms};
-use crate::root::{self, Keeps, Known, VolumeNote, late_lock, open_root};
+use crate::ports::{Blocking, FencedState, FencedTree, RandomIds, Teller, utc_ms};
+use crate::root::{Keeps, Known, OpenRoot, VolumeNote, late_lock, open_root};
 use crate::stores::StoreTrouble;
 use crate::tell::trouble::Outside;
+use crate::volume::{Claim, VolumeLease, unanswered};
 use crate::watcher::{WatchStanding, Watcher};
 use crate::words;
 
@@ -41,7 +42,10 @@ const VIEW_WAIT: Duration = Duration::from_secs(5);
 /// Opening takes a moment; longer where a large root is watched first.
 const OPEN_WAIT: Duration = Duration::from_secs(30);
 const MARKER: &str = ".gosync/marker";
+const BEAT: &str = ".gosync/beat";
 const STATE_IN_VOLUME: &str = ".gosync/state.db";
+/// Stands for the volume of a root that is known, and has no marker.
+const UNMARKED: &str = "unmarked";
 
 pub struct Mirror {
     pub config: MirrorConfig,
@@ -52,6 +56,8 @@ pub struct Mirror {
     watching: WatchStanding,
     stop: CancellationToken,
     ended: CancellationToken,
+    /// Of the leases that this mirror takes.
+    holder: String,
 }
 
 /// Whether there is an engine, and why not.
@@ -86,6 +92,14 @@ pub enum Why {
     Error { class: &'static str, message: String },
 }
 
+impl Why {
+    fn message(self) -> String {
+        match self {
+            Self::Halt(_, message) | Self::Error { message, .. } => message,
+        }
+    }
+}
+
 /// What a look at a mirror shows.
 pub enum Seen {
     Down(Down),
@@ -98,6 +112,8 @@ pub enum Seen {
 struct Opened {
     lock: Option<Lock>,
     root_is_read_only: bool,
+    /// On a network file system.
+    turn: Option<VolumeLease>,
     tree: Arc<DiskTree>,
     state: Arc<SqliteState>,
     ports: Ports,
@@ -113,6 +129,7 @@ impl Mirror {
             watching: Arc::new(Mutex::new(WatchState::default())),
             stop: CancellationToken::new(),
             ended: CancellationToken::new(),
+            holder: RandomIds.nonce().to_hex(),
             config,
             parts,
         });
@@ -240,20 +257,27 @@ impl Mirror {
         let root = self.config.local_path.clone();
         let keeps = Keeps::of(&self.config.sync);
         let state_path = self.parts.state_path(self.name());
-        let note = (self.config.state == StatePlace::Volume).then(|| self.volume_note());
         let only_sends = self.config.direction == Direction::Push;
+        let (note, in_volume, shared) = (self.volume_note(), self.keeps_state_in_volume(), self.shares_metadata());
         let opened = blocking(move || {
-            let known = match &note {
-                None if state_path.exists() => Known::ByState,
-                Some(note) if note.is_there()? => Known::ByNote(note),
-                None | Some(_) => Known::No,
+            let known = match note.is_there()? {
+                _ if !in_volume && state_path.exists() => Known::ByState,
+                true => Known::ByNote(&note),
+                false => Known::No,
             };
-            let opened = open_root(&root, keeps, known, only_sends && note.is_none())?;
-            note.map_or(Ok(()), |note| note.keep())?;
-            Ok(opened)
+            let is_new = matches!(known, Known::No);
+            let opened = open_root(&root, keeps, known, only_sends && !in_volume, shared)?;
+            if in_volume || opened.tree.opened_root().network {
+                note.keep()?;
+            }
+            Ok((opened, is_new))
         });
-        let root::Opened { tree, lock, read_only: root_is_read_only } = opened.await??;
+        let (OpenRoot { tree, lock, is_held, read_only: root_is_read_only }, is_new) = opened.await??;
         let tree = Arc::new(tree);
+        let turn = match tree.opened_root().network {
+            true => Some(self.take_turn(&tree, is_held, is_new).await?),
+            false => None,
+        };
 
         let state = Arc::new(self.open_state().await.map_err(state_trouble)?);
         self.note_pause(&*state).await.map_err(state_trouble)?;
@@ -267,10 +291,16 @@ impl Mirror {
             screen: self.parts.screen.clone(),
             outside: Outside::of(&self.config),
         });
+        let (mut local, mut fenced): (Arc<dyn LocalTree>, Arc<dyn ReplicaState>) =
+            (Arc::clone(&tree) as _, Arc::clone(&state) as _);
+        if let Some(turn) = &turn {
+            local = Arc::new(FencedTree { inner: local, fence: turn.fence() });
+            fenced = Arc::new(FencedState { inner: fenced, fence: turn.fence() });
+        }
         let ports = Ports {
-            local: Arc::clone(&tree) as _,
+            local,
             store,
-            state: Arc::clone(&state) as _,
+            state: fenced,
             metadata,
             cache: self.cache().map(|cache| cache as _),
             clock: Arc::clone(&self.parts.clock) as _,
@@ -278,7 +308,42 @@ impl Mirror {
             workers: Arc::new(Blocking),
             observer,
         };
-        Ok(Opened { lock, root_is_read_only, tree, state, ports })
+        Ok(Opened { lock, root_is_read_only, turn, tree, state, ports })
+    }
+
+    /// On a file system that other hosts can write to: whose turn it is.
+    async fn take_turn(&self, tree: &Arc<DiskTree>, is_held: bool, is_new: bool) -> Result<VolumeLease, Why> {
+        let metadata = self.metadata().await.map_err(unanswered)?;
+        let (endpoint, bucket) = (self.endpoint(), &self.config.s3.bucket);
+        let store = metadata.store(&endpoint, bucket).await.map_err(unanswered)?;
+        let mut known = (!is_new).then(|| UNMARKED.to_owned());
+        if !is_new && !self.keeps_state_in_volume() && self.state_path().exists() {
+            let state = self.open_state().await.map_err(state_trouble)?;
+            known = state.note(NOTE_VOLUME).await.map_err(state_trouble)?.or(known);
+            state.close().await;
+        }
+        let claim = Claim {
+            metadata,
+            epoch: store.epoch,
+            holder: self.holder.clone(),
+            mirror: self.config.name.clone(),
+            remote: format!("{endpoint}|{bucket}|{}", self.config.prefix),
+            known,
+            is_held,
+        };
+        VolumeLease::take(tree, claim).await
+    }
+
+    fn keeps_state_in_volume(&self) -> bool {
+        self.config.state == StatePlace::Volume
+    }
+
+    /// What identifies the store.
+    fn endpoint(&self) -> String {
+        match &self.parts.store_identity {
+            Some(identity) => identity.clone(),
+            None => self.config.s3.resolve_endpoint().map(|endpoint| endpoint.identity).unwrap_or_default(),
+        }
     }
 
     async fn open_state(&self) -> Result<SqliteState, StateError> {
@@ -292,7 +357,8 @@ impl Mirror {
         }
     }
 
-    /// Only where the state is in the volume: without the volume nothing else would tell that there is one.
+    /// Where the state is in the volume, without the volume nothing else would tell that there is one; nor where another
+    /// agent is active on it.
     fn volume_note(&self) -> VolumeNote {
         VolumeNote { path: self.parts.volume_note_path(self.name()), root: self.config.local_path.clone() }
     }
@@ -311,18 +377,18 @@ impl Mirror {
     // ---- running ----------------------------------------------------------------------------------------------
 
     async fn run(&self, opened: Opened) -> Ended {
-        let Opened { mut lock, root_is_read_only, tree, state, ports } = opened;
-        let endpoint = match &self.parts.store_identity {
-            Some(identity) => identity.clone(),
-            None => self.config.s3.resolve_endpoint().map(|endpoint| endpoint.identity).unwrap_or_default(),
-        };
+        let Opened { mut lock, root_is_read_only, turn, tree, state, ports } = opened;
+        let endpoint = self.endpoint();
         let mut config = engine_config(&self.config, &endpoint, &self.parts.device);
         config.root_is_read_only = root_is_read_only;
         let remote = Remote { endpoint, bucket: config.bucket.clone(), prefix: config.prefix.clone() };
         let metadata = Arc::clone(&ports.metadata);
         let (handle, engine) = gosync_engine::mirror(config, ports);
         // Watched first: then the first sweep is the only one at start.
-        let watcher = Watcher::start(self.config.local_path.clone(), handle.clone(), Arc::clone(&self.watching)).await;
+        let watcher = match &turn {
+            Some(_) => Watcher::polling(&handle, &self.watching),
+            None => Watcher::start(self.config.local_path.clone(), handle.clone(), Arc::clone(&self.watching)).await,
+        };
         self.parts.neighbours.put(self.name(), remote, handle.clone());
         tokio::spawn(config_row::keep(self.config.clone(), metadata, handle.clone()));
         self.standing.send_replace(Standing::Up(handle.clone()));
@@ -349,11 +415,18 @@ impl Mirror {
                         handle.send(Command::Stop);
                     }
                 }
+                () = lost(turn.as_ref()), if !stopping => {
+                    tracing::warn!(mirror = self.name(), "the lease on the folder was lost: nothing more is written to it");
+                    stopping = true;
+                    handle.send(Command::Stop);
+                }
                 // A root that is not ours yet gets its lock as soon as it has a folder of ours.
                 () = sleep(RETRY), if lock.is_none() && !root_is_read_only && !stopping => {
                     let tree = Arc::clone(&tree);
                     match blocking(move || late_lock(&tree)).await {
                         Ok(Ok(found)) => lock = found,
+                        // By somebody whose turn is over.
+                        Ok(Err(Why::Error { class: words::LOCKED, .. })) if turn.is_some() => {}
                         Ok(Err(why)) | Err(why) => {
                             tracing::warn!(mirror = self.name(), ?why, "the root can't be locked");
                             stopping = true;
@@ -363,11 +436,17 @@ impl Mirror {
                 }
             }
         };
+        if let Some(turn) = &turn {
+            turn.close();
+        }
         drop(watcher);
         self.parts.neighbours.remove(self.name());
         self.standing.send_replace(Standing::down(Phase::Waiting, None));
         state.close().await;
         drop(lock);
+        if let Some(turn) = turn {
+            turn.give_back().await;
+        }
         match ended {
             // To be opened again: what is wrong with the root is seen then.
             Ok(Ended::Stopped) if stopping && !self.stop.is_cancelled() => Ended::ReopenRoot,
@@ -383,9 +462,11 @@ impl Mirror {
 
     /// Takes away what the agent knows of a mirror that was stopped: its rows, its state, its marker; files, objects and
     /// trash stay. The state goes first: a root with a marker and without a state is a first run, which deletes nothing.
+    /// Where another agent is active, what is in the root is that one's.
     pub async fn forget(&self) -> Result<(), String> {
         let root = self.config.local_path.clone();
-        if self.state_path().exists() {
+        let (alone, in_volume) = (self.is_alone().await?, self.keeps_state_in_volume());
+        if self.state_path().exists() && (alone || !in_volume) {
             let state = self.open_state().await.map_err(|error| chain(&error))?;
             let replica = state.note("replica").await.map_err(|error| chain(&error))?;
             state.close().await;
@@ -396,17 +477,43 @@ impl Mirror {
         }
         let (state_path, note) = (self.state_path(), self.parts.volume_note_path(self.name()));
         let forgotten = blocking(move || -> Result<(), String> {
-            for beside in ["", "-wal", "-shm", "-journal"] {
+            for beside in ["", "-wal", "-shm", "-journal"].into_iter().filter(|_| alone || !in_volume) {
                 let mut path = state_path.clone().into_os_string();
                 path.push(beside);
                 remove_file(Path::new(&path))?;
             }
             remove_file(&note)?;
-            remove_file(&root.join(MARKER))
+            if alone {
+                remove_file(&root.join(BEAT))?;
+                remove_file(&root.join(MARKER))?;
+            }
+            Ok(())
         });
-        forgotten.await.map_err(|_| "the agent is stopping".to_owned())??;
+        forgotten.await.map_err(Why::message)??;
         self.forget_metrics();
         Ok(())
+    }
+
+    /// Nobody else is active on the root. One that can't be opened is nobody's.
+    async fn is_alone(&self) -> Result<bool, String> {
+        let root = self.config.local_path.clone();
+        let opened = blocking(move || DiskTree::open(root).ok().map(|tree| (late_lock(&tree), Arc::new(tree)))).await;
+        match opened.map_err(Why::message)? {
+            Some((Ok(lock), tree)) if tree.opened_root().network => {
+                let turn = self.take_turn(&tree, false, false).await;
+                drop(lock);
+                match turn {
+                    Ok(turn) => {
+                        turn.give_back().await;
+                        Ok(true)
+                    }
+                    Err(Why::Error { class: words::LOCKED, .. }) => Ok(false),
+                    Err(why) => Err(why.message()),
+                }
+            }
+            Some((Err(Why::Error { class: words::LOCKED, .. }), _)) => Ok(false),
+            _ => Ok(true),
+        }
     }
 
     pub fn forget_metrics(&self) {
@@ -438,6 +545,13 @@ fn state_trouble(error: StateError) -> Why {
 
 fn store_trouble(error: StoreTrouble) -> Why {
     Why::Error { class: words::ENDPOINT, message: chain(&error) }
+}
+
+async fn lost(turn: Option<&VolumeLease>) {
+    match turn {
+        Some(turn) => turn.lost().await,
+        None => std::future::pending().await,
+    }
 }
 
 fn remove_file(path: &Path) -> Result<(), String> {

@@ -19,7 +19,7 @@ use crate::words;
 
 /// The mirror's own folder in its root.
 pub const OWN: &str = ".gosync";
-const LOCK: &str = ".gosync/lock";
+pub const LOCK: &str = ".gosync/lock";
 
 /// How it is known that a root was there before: then a missing one is no reason to make one.
 #[derive(Clone, Copy)]
@@ -95,16 +95,25 @@ impl Keeps {
 }
 
 /// A root that is open.
-pub struct Opened {
+pub struct OpenRoot {
     pub tree: DiskTree,
-    /// `None`: there is no folder of ours yet.
+    /// `None`: it has no folder of ours yet, or its file system has no locks, or the lock is held.
     pub lock: Option<Lock>,
+    /// By somebody else, on a network file system: that alone doesn't tell whether he is still active.
+    pub is_held: bool,
     /// Nothing can be written into it.
     pub read_only: bool,
 }
 
-/// Opens and locks the root; makes it where it is not known. `may_be_read_only`: what the mirror does needs no writing.
-pub fn open_root(root: &Path, keeps: Keeps, known: Known<'_>, may_be_read_only: bool) -> Result<Opened, Why> {
+/// Opens and locks the root; makes it where it is not known. Other hosts may only write to it if `shared` metadata can tell
+/// whose turn it is. `may_be_read_only`: what the mirror does needs no writing.
+pub fn open_root(
+    root: &Path,
+    keeps: Keeps,
+    known: Known<'_>,
+    may_be_read_only: bool,
+    shared: bool,
+) -> Result<OpenRoot, Why> {
     let tree = match (DiskTree::open(root), known) {
         (Ok(tree), _) => tree,
         (Err(error), Known::ByNote(note)) if error.is_not_found() => return Err(note.missing("nothing is there")),
@@ -124,24 +133,33 @@ pub fn open_root(root: &Path, keeps: Keeps, known: Known<'_>, may_be_read_only: 
         (Err(error), _) => return Err(tree_trouble(error)),
     };
     let tree = keeps.on(tree);
-    if tree.opened_root().network {
+    let network = tree.opened_root().network;
+    if network && !shared {
         let message = format!(
             "SharedVolumeNeedsPostgres: {} lies on a network file system, which other hosts may write to; \
-             that needs metadata in Postgres, which this release does not have yet: use a local folder",
+             that needs metadata in Postgres (metadata.type), by which agents take turns: name one, or use a local folder",
             root.display()
         );
         return Err(Why::Error { class: words::SHARED_VOLUME, message });
     }
     let read_only = may_be_read_only && survey(root).is_ok_and(|seen| !seen.may_write);
     // A known root without our folder is not to be trusted: nothing is written into it.
-    let lock = match known {
-        _ if read_only => tree.lock_found(LOCK).map_err(lock_trouble)?,
-        Known::No => Some(first_lock(&tree)?),
-        Known::ByState | Known::ByNote(_) => late_lock(&tree)?,
-    };
-    match (known, &lock) {
-        (Known::ByNote(note), None) => Err(note.missing(&contents(root))),
-        _ => Ok(Opened { tree, lock, read_only }),
+    match known {
+        Known::No if read_only => {}
+        Known::No => make_own_folder(&tree)?,
+        Known::ByState => {}
+        Known::ByNote(note) => {
+            if !has_own_folder(&tree)? {
+                return Err(note.missing(&contents(root)));
+            }
+        }
+    }
+    let locked = if read_only { tree.lock_found(LOCK).map_err(lock_trouble) } else { late_lock(&tree) };
+    match locked {
+        Err(Why::Error { class: words::LOCKED, .. }) if network => {
+            Ok(OpenRoot { tree, lock: None, is_held: true, read_only })
+        }
+        locked => Ok(OpenRoot { lock: locked?, tree, is_held: false, read_only }),
     }
 }
 
@@ -154,40 +172,49 @@ fn contents(root: &Path) -> String {
     }
 }
 
-fn first_lock(tree: &DiskTree) -> Result<Lock, Why> {
+fn make_own_folder(tree: &DiskTree) -> Result<(), Why> {
     match tree.make_folder(OWN) {
         Err(error) if error.kind != TreeErrorKind::Exists => Err(tree_trouble(error)),
-        _ => take_lock(tree),
+        _ => Ok(()),
     }
 }
 
-/// `None`: there is no folder of ours yet.
-pub fn late_lock(tree: &DiskTree) -> Result<Option<Lock>, Why> {
+fn has_own_folder(tree: &DiskTree) -> Result<bool, Why> {
     match tree.stat(OWN) {
-        Ok(_) => take_lock(tree).map(Some),
-        Err(error) if error.is_not_found() => Ok(None),
+        Ok(_) => Ok(true),
+        Err(error) if error.is_not_found() => Ok(false),
         Err(error) => Err(tree_trouble(error)),
     }
 }
 
-fn take_lock(tree: &DiskTree) -> Result<Lock, Why> {
-    tree.lock(LOCK).map_err(lock_trouble)
+/// `None`: there is no folder of ours yet, or the network file system has no locks.
+pub fn late_lock(tree: &DiskTree) -> Result<Option<Lock>, Why> {
+    if !has_own_folder(tree)? {
+        return Ok(None);
+    }
+    match tree.lock(LOCK) {
+        Ok(lock) => Ok(Some(lock)),
+        Err(error) if error.is_unsupported() && tree.opened_root().network => Ok(None),
+        Err(error) => Err(lock_trouble(error)),
+    }
 }
 
 fn lock_trouble(error: LockError) -> Why {
     match &error {
-        LockError::Held { .. } => Why::Error {
-            class: words::LOCKED,
-            message: "another agent is active on this folder (.gosync/lock is held); this one takes over when it ends"
-                .to_owned(),
-        },
+        LockError::Held { .. } => locked(".gosync/lock is held"),
         LockError::Failed { source, .. } => {
             Why::Error { class: io_class(source), message: format!("{}: check who owns .gosync", chain(&error)) }
         }
     }
 }
 
-fn tree_trouble(error: TreeError) -> Why {
+/// Another agent has the tree.
+pub fn locked(how: &str) -> Why {
+    let message = format!("another agent is active on this folder ({how}); this one takes over when it ends");
+    Why::Error { class: words::LOCKED, message }
+}
+
+pub fn tree_trouble(error: TreeError) -> Why {
     let class = match error.kind {
         TreeErrorKind::Permission | TreeErrorKind::ReadOnly => words::PERMISSION,
         _ => words::LOCAL,

@@ -19,12 +19,14 @@ const LOST_RETRY: Duration = Duration::from_secs(1);
 /// After the kernel had no more watches to give.
 const LIMIT_RETRY: Duration = Duration::from_secs(60);
 const WHY_LIMIT: &str = "the kernel grants no more watches (raise fs.inotify.max_user_watches)";
+const WHY_NETWORK: &str = "a network file system tells nothing of what other hosts do; it is looked at each interval";
 const WHY_LOST: &str = "the folder at the root's path is gone or another one";
 
 /// Watches until dropped.
 pub struct Watcher {
     lost: Arc<Notify>,
-    _keeping: AbortOnDropHandle<()>,
+    /// `None`: there is nothing to be watched for.
+    _keeping: Option<AbortOnDropHandle<()>>,
 }
 
 /// How the watch stands, for people.
@@ -50,7 +52,13 @@ impl Watcher {
         let lost = Arc::new(Notify::new());
         let keeper = Keeper { root, handle, standing, lost: Arc::clone(&lost) };
         let begun = keeper.begin().await;
-        Self { lost, _keeping: AbortOnDropHandle::new(tokio::spawn(keeper.keep(begun))) }
+        Self { lost, _keeping: Some(AbortOnDropHandle::new(tokio::spawn(keeper.keep(begun)))) }
+    }
+
+    /// Of a root on a network file system: the kernel hears of nothing that other hosts do there.
+    pub fn polling(handle: &MirrorHandle, standing: &WatchStanding) -> Self {
+        tell(handle, standing, Some(WHY_NETWORK.to_owned()));
+        Self { lost: Arc::new(Notify::new()), _keeping: None }
     }
 
     /// Returns when the root is no longer where it was, as far as the watch can tell.
@@ -116,10 +124,14 @@ impl Keeper {
     }
 
     fn tell(&self, why_polling: Option<String>) {
-        let watching = why_polling.is_none();
-        self.handle.hint(Hint::WatchHealthy(watching));
-        *self.standing.lock().unwrap_or_else(PoisonError::into_inner) = WatchState { watching, why_polling };
+        tell(&self.handle, &self.standing, why_polling);
     }
+}
+
+fn tell(handle: &MirrorHandle, standing: &WatchStanding, why_polling: Option<String>) {
+    let watching = why_polling.is_none();
+    handle.hint(Hint::WatchHealthy(watching));
+    *standing.lock().unwrap_or_else(PoisonError::into_inner) = WatchState { watching, why_polling };
 }
 
 /// `None`: not for the engine.

@@ -10,6 +10,7 @@
 
 mod attributes;
 mod beneath;
+mod clock;
 mod copy;
 mod error;
 mod facts;
@@ -24,8 +25,9 @@ mod tests;
 mod tree;
 mod watch;
 
+pub use clock::boot_ms;
 pub use file::DiskFile;
 pub use lock::{Lock, LockError, lock_file};
-pub use survey::{Survey, WatchLimits, count_folders, holder, survey, watch_limits};
+pub use survey::{Survey, WatchLimits, count_folders, holder, is_on_network, survey, watch_limits};
 pub use tree::DiskTree;
 pub use watch::{Watch, WatchError, WatchErrorKind, WatchEvent, WatchOptions};

@@ -23,6 +23,15 @@ pub enum LockError {
     Failed { path: String, source: std::io::Error },
 }
 
+impl LockError {
+    /// The file system has no locks at all.
+    #[must_use]
+    pub fn is_unsupported(&self) -> bool {
+        let none = [Errno::NOSYS, Errno::OPNOTSUPP, Errno::NOLCK].map(|errno| Some(errno.raw_os_error()));
+        matches!(self, Self::Failed { source, .. } if none.contains(&source.raw_os_error()))
+    }
+}
+
 /// Locks the file at `path`, which is made when it is missing; its folder must exist. Does not wait.
 pub fn lock_file(path: &Path) -> Result<Lock, LockError> {
     lock_at(CWD, path, MADE).map_err(|errno| refused(path.display().to_string(), errno))

@@ -54,6 +54,12 @@ pub fn survey(folder: &Path) -> io::Result<Survey> {
     })
 }
 
+/// Whether other hosts may write to the file system of this folder, or of the one that it will be made in.
+pub fn is_on_network(folder: &Path) -> io::Result<bool> {
+    let there = folder.ancestors().find(|above| above.exists()).unwrap_or(folder);
+    Ok(is_network(&statfs(there)?))
+}
+
 /// The type of the file system at a path, by its mount.
 fn file_system(path: &Path) -> Option<String> {
     let found = statx(CWD, path, AtFlags::empty(), StatxFlags::MNT_ID).ok()?;

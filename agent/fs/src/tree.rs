@@ -108,6 +108,12 @@ impl DiskTree {
         lock::lock_at(folder.as_fd(), Path::new(name), access).map_err(|errno| lock::refused(shown(), errno))
     }
 
+    /// What the file system is called by itself (`statfs`), on all hosts alike; 0 where it has no name.
+    pub fn file_system_id(&self) -> Result<u64, TreeError> {
+        let told = fstatvfs(self.beneath.root()).map_err(|errno| Refused::from(errno).at("statfs", ""))?;
+        Ok(told.f_fsid)
+    }
+
     fn opened_file(&self, path: &str, access: OFlags) -> Result<DiskFile, Refused> {
         let fd = self.beneath.open(path, access, Mode::empty()).map_err(|refused| match refused.errno {
             // A socket.

@@ -3,7 +3,7 @@
 use std::io;
 use std::path::Path;
 
-use gosync_api::config::StatePlace;
+use gosync_api::config::{MetadataKind, MirrorConfig, StatePlace};
 use gosync_fs::{Survey, holder, survey};
 
 use super::{Checks, Subject, size};
@@ -69,12 +69,18 @@ fn missing(checks: &mut Checks, subject: &Subject) {
 fn file_system(checks: &mut Checks, subject: &Subject, seen: &Survey) {
     let mirror = Some(subject.name.as_str());
     let kind = &seen.file_system;
-    if seen.network {
+    let shares = |config: &MirrorConfig| config.metadata.kind == MetadataKind::Postgres;
+    if seen.network && subject.config.as_ref().is_some_and(shares) {
+        let found = format!(
+            "{kind}: other hosts may write to it; agents take turns by a lease in Postgres, and look at it each interval"
+        );
+        checks.ok("file system", mirror, found);
+    } else if seen.network {
         checks.wrong(
             "file system",
             mirror,
-            format!("{kind}: other hosts may write to it unseen, so the agent refuses it in this release"),
-            "use a folder on a local disk",
+            format!("{kind}: other hosts may write to it unseen, and without Postgres nobody knows whose turn it is"),
+            "set metadata.type: postgres, or use a folder on a local disk",
         );
     } else if seen.in_memory {
         let next = "fine for what may be lost; else use a folder on a disk";

@@ -109,7 +109,8 @@ impl Core {
             return self.swept_locally(&swept);
         }
         let now = self.now();
-        let interval = self.remote_interval_ms().max(swept.listing_ms.saturating_mul(LIST_SHARE - 1));
+        let listing_share = swept.listing_ms.saturating_mul(LIST_SHARE - 1);
+        let interval = self.remote_interval_ms().max(listing_share);
         self.sweeping = None;
         self.context.sweep_ends();
         let complete = swept.failure.is_none();
@@ -180,7 +181,8 @@ impl Core {
                     self.look_again_below(&folder);
                 }
             }
-            self.next_scan_ms = now + self.scan_interval(interval);
+            let turn = self.context.config.limits.interval_ms.max(listing_share);
+            self.next_scan_ms = now + self.scan_interval(turn);
             self.conflict_copies = swept.conflict_copies;
             self.swept_once = true;
             self.end_trouble("local");
