@@ -458,3 +458,15 @@ async fn a_root_on_a_network_file_system_is_refused_and_nothing_is_written_there
     assert_eq!(pair.bucket.keys("docs/").await, [""; 0]);
     assert!(!written.load(Ordering::Relaxed));
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_file_is_no_folder_to_be_mirrored() {
+    let pair = Pair::new().await;
+    let agent = pair.start().await;
+    let file = pair.home.path().join("file");
+    std::fs::write(&file, "not a folder").unwrap();
+    let refused = agent.run(&["sync", "mirror", file.to_str().unwrap(), "/other"]);
+    assert_eq!(refused.status.code(), Some(2));
+    assert!(String::from_utf8_lossy(&refused.stderr).contains("is no folder"), "{refused:?}");
+    assert_eq!(agent.state()["mirrors"].as_array().unwrap().len(), 1);
+}

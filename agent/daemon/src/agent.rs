@@ -151,6 +151,11 @@ impl Agent {
             None => self.free_name(&made)?,
         };
         let settings = made.settings(&name, &self.config(), &self.made()).map_err(wrong_mirror)?;
+        if std::fs::metadata(&settings.local_path).is_ok_and(|found| !found.is_dir()) {
+            let message = format!("{} is no folder", settings.local_path.display());
+            let hint = "a mirror keeps a folder in step: name the one that the file lies in";
+            return Err(ErrorBody::new(ErrorCode::BadRequest, message, hint));
+        }
         let made_folder = !request.dry_run && !settings.local_path.exists();
         if made_folder {
             std::fs::create_dir_all(&settings.local_path).map_err(|error| {

@@ -223,6 +223,9 @@ impl Core {
             return;
         }
         self.deletes.release(&path, now);
+        if matches!(task.operation.action, Action::Conflict { .. } | Action::Replace { .. } | Action::Overrule { .. }) {
+            self.moves.replaced(&path);
+        }
         if let Some(trace) = Trace::of_arrival(&task)
             && let Some(old) = self.moves.arrived(trace, &path, now)
         {

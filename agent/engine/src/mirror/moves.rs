@@ -77,6 +77,8 @@ impl Moves {
     /// The departed path whose content this is, if one waits.
     pub fn arrived(&mut self, trace: Trace, path: &RelPath, now_ms: u64) -> Option<RelPath> {
         self.stands(path);
+        // What had arrived here before is another content's.
+        self.arrived.over(path);
         let departed = self.departed.take(trace, path, now_ms);
         match &departed {
             Some(old) => self.has_moved(old, trace, now_ms),
@@ -94,6 +96,7 @@ impl Moves {
             *at_ms = now_ms;
             return true;
         }
+        self.arrived.over(path);
         let arrived = self.arrived.take(trace, path, now_ms).is_some();
         if arrived {
             self.has_moved(path, trace, now_ms);
@@ -101,6 +104,11 @@ impl Moves {
             self.departed.put(trace, path.clone(), now_ms);
         }
         arrived
+    }
+
+    /// Another content comes to this path: what had arrived there stands there no more.
+    pub fn replaced(&mut self, path: &RelPath) {
+        self.arrived.over(path);
     }
 
     /// A file stands at this path: whatever goes from here from now on has not moved yet.
@@ -121,6 +129,8 @@ impl Moves {
 struct Ends {
     /// Each under its trace and its number; copies of one content have one trace.
     waiting: BTreeMap<(Trace, u64), RelPath>,
+    /// The one that waits at a path, if one does.
+    at: BTreeMap<RelPath, (Trace, u64)>,
     /// The oldest first, numbered one after the other; those that were taken meanwhile as well.
     order: VecDeque<(u64, Trace)>,
     /// The number of the oldest.
@@ -130,28 +140,39 @@ struct Ends {
 impl Ends {
     fn put(&mut self, trace: Trace, path: RelPath, now_ms: u64) {
         self.forget(now_ms);
-        self.waiting.insert((trace, self.first + self.order.len() as u64), path);
+        self.over(&path);
+        let key = (trace, self.first + self.order.len() as u64);
+        self.at.insert(path.clone(), key);
+        self.waiting.insert(key, path);
         self.order.push_back((now_ms, trace));
+    }
+
+    /// What waits at this path waits no more.
+    fn over(&mut self, path: &RelPath) {
+        if let Some(key) = self.at.remove(path) {
+            self.waiting.remove(&key);
+        }
     }
 
     /// One at another path than `path`; what waits there is over.
     fn take(&mut self, trace: Trace, path: &RelPath, now_ms: u64) -> Option<RelPath> {
         self.forget(now_ms);
-        let same = (trace, 0)..=(trace, u64::MAX);
-        let over: Vec<(Trace, u64)> =
-            self.waiting.range(same.clone()).filter(|(_, end)| *end == path).map(|(key, _)| *key).collect();
-        for key in over {
-            self.waiting.remove(&key);
+        if self.at.get(path).is_some_and(|(known, _)| *known == trace) {
+            self.over(path);
         }
-        let newest = *self.waiting.range(same).next_back()?.0;
-        self.waiting.remove(&newest)
+        let newest = *self.waiting.range((trace, 0)..=(trace, u64::MAX)).next_back()?.0;
+        let end = self.waiting.remove(&newest)?;
+        self.at.remove(&end);
+        Some(end)
     }
 
     fn forget(&mut self, now_ms: u64) {
         while let Some((at_ms, trace)) = self.order.front()
             && (now_ms.saturating_sub(*at_ms) > REMEMBERED_MS || self.order.len() > REMEMBERED_MAX)
         {
-            self.waiting.remove(&(*trace, self.first));
+            if let Some(path) = self.waiting.remove(&(*trace, self.first)) {
+                self.at.remove(&path);
+            }
             self.order.pop_front();
             self.first += 1;
         }
@@ -203,6 +224,21 @@ mod tests {
         moves.arrived(file(1), &path("b"), 0);
         assert!(!moves.departed(file(1), &path("b"), 1));
         assert!(!moves.departed(file(1), &path("a"), 2));
+    }
+
+    #[test]
+    fn a_content_that_was_replaced_where_it_had_come_to_stands_for_nothing() {
+        let mut moves = Moves::default();
+        // An edit, which is then kept under another name beside a newer one, as editors do.
+        moves.arrived(file(1), &path("a"), 0);
+        moves.arrived(file(1), &path("a~"), 1);
+        moves.arrived(file(2), &path("a"), 1);
+        assert!(!moves.departed(file(1), &path("a~"), 2));
+        assert!(!moves.departed(file(2), &path("a"), 2));
+        // Replaced by what came from the other side.
+        moves.arrived(file(3), &path("b"), 3);
+        moves.replaced(&path("b"));
+        assert!(!moves.departed(file(3), &path("c"), 4));
     }
 
     #[test]
