@@ -11,6 +11,8 @@ use gosync_tests::pair::{MIRROR, PREFIX, Pair, Tree, tree, write};
 use gosync_tests::process::needs_root;
 use gosync_tests::wait;
 use serde_json::json;
+use sqlx::sqlite::SqliteConnectOptions;
+use sqlx::{ConnectOptions as _, Connection as _};
 
 /// Over the 20 below which no guard asks.
 const FILES: usize = 30;
@@ -21,6 +23,19 @@ async fn refused(agent: &Agent, answer: &str, halt: &str, reason: &str) {
     let output = agent.run(&["sync", answer, halt]);
     assert!(!output.status.success(), "{output:?}");
     assert_eq!(agent.halted(MIRROR, &[reason]).await, halt);
+}
+
+/// From then on it has this id over restarts.
+async fn is_written_down(pair: &Pair, halt: &str) {
+    let state = SqliteConnectOptions::new().filename(pair.home.path().join(format!("data/mirrors/{MIRROR}.db")));
+    let mut state = state.connect().await.unwrap();
+    wait::until("the halt is written down", async || {
+        let query = sqlx::query_scalar("SELECT count(*) FROM halts WHERE id = $1").bind(halt);
+        let found: i64 = query.fetch_one(&mut state).await.unwrap();
+        wait::hold(found == 1, found)
+    })
+    .await;
+    state.close().await.unwrap();
 }
 
 /// Waits until the object of the path holds this.
@@ -189,6 +204,7 @@ async fn files_that_are_all_gone_from_beside_their_marker_are_an_emptied_root() 
     // Nothing comes down into it, and nothing goes up from it.
     pair.bucket.put("docs/while-away", "later").await;
     write(&pair.root.join("here"), "waits");
+    is_written_down(&pair, &halt).await;
     agent.kill();
     agent.restart().await;
     assert_eq!(agent.halted(MIRROR, &["root-emptied"]).await, halt);

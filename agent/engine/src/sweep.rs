@@ -66,6 +66,8 @@ pub struct Swept {
     pub ancestors_present: u64,
     /// Ancestors whose name is that of a conflict copy.
     pub conflict_copies: u64,
+    /// Ancestors whose object is not listed.
+    pub missing: u64,
     /// Names and folders that were left alone: as shown, and why.
     pub problems: Vec<(String, String)>,
     /// Those of them that could not be read but might be, so that nothing is known of what is in them.
@@ -468,6 +470,7 @@ impl Merge {
         self.swept.listed += u64::from(listed.is_some());
         self.swept.walked += u64::from(local.is_some());
         self.swept.ancestors += u64::from(ancestor.is_some());
+        self.swept.missing += u64::from(ancestor.is_some() && listed.is_none());
         // Those of a mirror that only receives are nowhere but here.
         let only_here = context.config.policy.direction == Direction::Pull && local.is_some();
         let counts = (ancestor.is_some() || only_here) && is_conflict_copy_of(&path).is_some();

@@ -169,7 +169,7 @@ impl Core {
                 self.halt(reason, message, swept.ancestors);
             }
             // What was sent meanwhile is listed, too: it is over when what is missed is back.
-            _ if self.deletes.len() as u64 >= remote_min => {}
+            _ if swept.missing >= remote_min => {}
             _ => self.end_halt(HaltReason::RemoteEmptied),
         }
         if scope == Scope::Full {
