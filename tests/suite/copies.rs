@@ -326,3 +326,23 @@ async fn what_is_missing_waits_until_the_database_can_say_whose_tree_it_is_and_t
     assert_eq!(replica(&left.agent), id);
     assert_eq!(contents(&left.root).len(), 2);
 }
+
+/// Nothing in such a root could be copied along with it.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_goes_from_a_root_that_cannot_be_written_is_deleted_without_a_beat() {
+    if !needs_root("mounting a folder read-only") {
+        return;
+    }
+    let fleet = Fleet::new().await;
+    let disk = Folder::new("disk");
+    for name in ["a", "b", "c"] {
+        write(&disk.path().join(name), "content");
+    }
+    let _mount = Mount::bind_read_only(disk.path(), &fleet.root("left"));
+    let left = fleet.join_with("left", |config| config["syncs"][0]["direction"] = json!("push")).await;
+    left.agent.in_step(MIRROR).await;
+    assert_eq!(fleet.remote().await.len(), 3);
+    fs::remove_file(disk.path().join("b")).unwrap();
+    fleet.all_hold(&[&left], &tree([("a", "content"), ("c", "content")])).await;
+    assert!(!left.root.join(".gosync/beat").exists());
+}

@@ -275,7 +275,7 @@ impl Mirror {
         let (OpenRoot { tree, lock, is_held, read_only: root_is_read_only }, is_new) = opened.await??;
         let tree = Arc::new(tree);
         let turn = match tree.opened_root().network {
-            true => Some(self.take_turn(&tree, is_held, is_new).await?),
+            true => Some(self.take_turn(&tree, is_held, is_new, root_is_read_only).await?),
             false => None,
         };
 
@@ -312,12 +312,18 @@ impl Mirror {
     }
 
     /// On a file system that other hosts can write to: whose turn it is.
-    async fn take_turn(&self, tree: &Arc<DiskTree>, is_held: bool, is_new: bool) -> Result<VolumeLease, Why> {
+    async fn take_turn(
+        &self,
+        tree: &Arc<DiskTree>,
+        is_held: bool,
+        is_new: bool,
+        read_only: bool,
+    ) -> Result<VolumeLease, Why> {
         let metadata = self.metadata().await.map_err(unanswered)?;
         let (endpoint, bucket) = (self.endpoint(), &self.config.s3.bucket);
         let store = metadata.store(&endpoint, bucket).await.map_err(unanswered)?;
-        let mut known = (!is_new).then(|| UNMARKED.to_owned());
-        if !is_new && !self.keeps_state_in_volume() && self.state_path().exists() {
+        let mut known = (!is_new || read_only).then(|| UNMARKED.to_owned());
+        if !is_new && !read_only && !self.keeps_state_in_volume() && self.state_path().exists() {
             let state = self.open_state().await.map_err(state_trouble)?;
             known = state.note(NOTE_VOLUME).await.map_err(state_trouble)?.or(known);
             state.close().await;
@@ -330,6 +336,7 @@ impl Mirror {
             remote: format!("{endpoint}|{bucket}|{}", self.config.prefix),
             known,
             is_held,
+            read_only,
         };
         VolumeLease::take(tree, claim).await
     }
@@ -500,7 +507,7 @@ impl Mirror {
         let opened = blocking(move || DiskTree::open(root).ok().map(|tree| (late_lock(&tree), Arc::new(tree)))).await;
         match opened.map_err(Why::message)? {
             Some((Ok(lock), tree)) if tree.opened_root().network => {
-                let turn = self.take_turn(&tree, false, false).await;
+                let turn = self.take_turn(&tree, false, false, true).await;
                 drop(lock);
                 match turn {
                     Ok(turn) => {

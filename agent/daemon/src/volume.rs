@@ -78,6 +78,8 @@ pub struct Claim {
     pub known: Option<String>,
     /// The lock file is held by somebody else.
     pub is_held: bool,
+    /// Nothing is written into the root for it.
+    pub read_only: bool,
 }
 
 /// The right to write to a tree, kept up until this is dropped or given back.
@@ -99,7 +101,7 @@ struct Held {
 impl VolumeLease {
     /// `locked` while another one is active.
     pub async fn take(tree: &Arc<DiskTree>, claim: Claim) -> Result<Self, Why> {
-        let Claim { metadata, epoch, holder, mirror, remote, known, is_held } = claim;
+        let Claim { metadata, epoch, holder, mirror, remote, known, is_held, read_only } = claim;
         let at = Arc::clone(tree);
         let found = on_disk(move || Ok((volume_of(&*at, known, mirror, remote)?, at.file_system_id()?)));
         let (volume, file_system) = found.await?;
@@ -110,7 +112,10 @@ impl VolumeLease {
         };
         let taken = format!("{epoch} {fencing}\n");
         let at = Arc::clone(tree);
-        let noted = on_disk(move || note_lease(&*at, is_held, &taken)).await;
+        let noted = match read_only {
+            true => Ok(!is_held),
+            false => on_disk(move || note_lease(&*at, is_held, &taken)).await,
+        };
         if !matches!(noted, Ok(true)) {
             held.release().await;
             noted?;

@@ -43,11 +43,16 @@ impl Core {
         }
     }
 
+    /// A root that nothing can be written into holds no state that could be copied along with it.
+    fn beats(&self) -> bool {
+        self.shares() && !self.context.config.root_is_read_only
+    }
+
     /// Into a root that can't be trusted nothing is written.
     fn may_beat(&self) -> bool {
         let trusted = !self.root_in_doubt && !self.halts.keys().any(|reason| is_of_the_root(*reason));
         let known = self.context.identity().store.is_some();
-        trusted && known && !self.beating.running && !self.beating.is_copy
+        self.beats() && trusted && known && !self.beating.running && !self.beating.is_copy
     }
 
     pub(super) fn beat_due_ms(&self) -> Option<u64> {
@@ -105,7 +110,7 @@ impl Core {
 
     /// What is missing here may be missing in a copy alone.
     pub(super) fn may_delete(&self) -> bool {
-        !self.shares() || self.beating.sure
+        !self.beats() || self.beating.sure
     }
 
     /// Somebody else works with the id of this tree, so nothing more is begun with what is known of it.
