@@ -18,10 +18,7 @@ pub struct WriteCondition {
 impl WriteCondition {
     pub fn new(if_match: Option<ETagCondition>, if_none_match: Option<ETagCondition>) -> S3Result<Self> {
         if if_none_match.as_ref().is_some_and(|condition| !condition.is_any()) {
-            return Err(s3_error!(
-                NotImplemented,
-                "A header you provided implies functionality that is not implemented"
-            ));
+            return Err(not_implemented());
         }
         Ok(Self { absent: if_none_match.is_some(), matches: if_match, existed: false })
     }
@@ -50,6 +47,10 @@ impl WriteCondition {
             (Some(ETagCondition::ETag(_)), Some(_)) => Err(precondition_failed("If-Match")),
         }
     }
+}
+
+pub fn not_implemented() -> S3Error {
+    s3_error!(NotImplemented, "A header you provided implies functionality that is not implemented")
 }
 
 pub fn precondition_failed(header: &'static str) -> S3Error {

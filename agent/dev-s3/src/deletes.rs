@@ -30,6 +30,10 @@ struct Deletion {
 
 async fn remove(store: &Store, bucket: &str, deletion: Deletion, chosen: &Chosen) -> S3Result<Removed> {
     let ignored = store.options.conditions.delete == Condition::Ignored || chosen.ignores_conditions();
+    let demands = deletion.if_match.is_some() || deletion.size.is_some() || deletion.modified.is_some();
+    if store.options.conditions.delete == Condition::Refused && demands {
+        return Err(conditions::not_implemented());
+    }
     let key = deletion.key.as_str();
     // A delete evaluates its conditions the moment it arrives: there is no body to wait for.
     let demanded = if ignored { None } else { deletion.if_match };

@@ -72,6 +72,8 @@ pub enum Condition {
     Honoured,
     /// The header is accepted and has no effect, as MinIO treats If-Match on DELETE.
     Ignored,
+    /// A request with the header is refused with NotImplemented, as stores do that know no such condition.
+    Refused,
 }
 
 /// Conditions by kind of write. Conditions on reads and on copy sources are always honoured.

@@ -10,7 +10,7 @@ use sqlx::{Sqlite, SqliteConnection, Transaction};
 use crate::blobs::Blobs;
 use crate::body::Content;
 use crate::checksums::{Algorithm, Sum};
-use crate::conditions::WriteCondition;
+use crate::conditions::{self, WriteCondition};
 use crate::faults::{Chosen, Effect};
 use crate::index::{self, Bucket, Details, Index, Version};
 use crate::options::{Condition, Etags, Options};
@@ -60,6 +60,9 @@ impl Store {
         (bucket, key): (&str, &str),
     ) -> S3Result<WriteCondition> {
         let mut condition = WriteCondition::new(if_match, if_none_match)?;
+        if kept == Condition::Refused && !condition.is_empty() {
+            return Err(conditions::not_implemented());
+        }
         if kept == Condition::Ignored || chosen.ignores_conditions() {
             return Ok(WriteCondition::default());
         }

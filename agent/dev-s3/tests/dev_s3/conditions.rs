@@ -172,3 +172,25 @@ async fn ignored_conditions_have_no_effect() {
     let get = s3.client.get_object().bucket(BUCKET).key("copy").if_match("\"stale\"").send().await;
     assert_eq!(refusal(get), "412 PreconditionFailed", "reads are not meant");
 }
+
+#[tokio::test]
+async fn refused_conditions_change_nothing_and_requests_without_them_pass() {
+    let refused = Conditions {
+        put: Condition::Refused,
+        copy: Condition::Refused,
+        delete: Condition::Refused,
+        complete: Condition::Refused,
+    };
+    let s3 = start_with(|options| options.conditions = refused).await;
+    let etag = s3.put("k", "first").await;
+    let refusal_of = "501 NotImplemented";
+    assert_eq!(refusal(put(&s3, "k", "second").if_none_match("*").send().await), refusal_of);
+    assert_eq!(refusal(put(&s3, "k", "second").if_match(&etag).send().await), refusal_of);
+    let copy = s3.client.copy_object().bucket(BUCKET).key("copy").copy_source(format!("{BUCKET}/k"));
+    assert_eq!(refusal(copy.clone().if_none_match("*").send().await), refusal_of);
+    let delete = s3.client.delete_object().bucket(BUCKET).key("k");
+    assert_eq!(refusal(delete.clone().if_match(&etag).send().await), refusal_of);
+    assert_eq!(s3.get("k").await, b"first");
+    assert!(copy.send().await.is_ok());
+    assert!(delete.send().await.is_ok());
+}
