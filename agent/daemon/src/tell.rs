@@ -1,10 +1,11 @@
 //! How a mirror stands, in the words of the socket and of the metrics. Pure.
 
+mod promise;
 pub mod trouble;
 
 use gosync_api::messages::{
-    Conditions, CopyOf, ErrorNow, FeedState, Halt, HaltAnswer, MirrorState, PathNote, Pending, Proof, Queue, Receipt,
-    ReceiptPending, RootState, StoreState, WatchState,
+    CopyOf, ErrorNow, FeedState, Halt, HaltAnswer, MirrorState, PathNote, Pending, Queue, Receipt, ReceiptPending,
+    RootState, WatchState,
 };
 use gosync_api::words::{Direction, HaltReason, PathState, Status};
 use gosync_engine::View;
@@ -14,6 +15,7 @@ use jiff::Timestamp;
 
 use crate::one_mirror::{Down, Seen, Why};
 use crate::words;
+pub use promise::store;
 use trouble::Outside;
 
 /// Paths that a state names.
@@ -125,7 +127,7 @@ fn from_view(view: &View, outside: &Outside, state: &mut MirrorState) {
         state.feed = FeedState { kind: "postgres".to_owned(), behind: feed.waiting, lists: feed.lists };
     }
     state.root = root(view.root_is_read_only);
-    state.store = store(view.conditions);
+    state.store = store(view.conditions, view.feed.is_some());
     state.watch.watching &= view.watch_healthy;
 }
 
@@ -197,38 +199,6 @@ fn root(read_only: bool) -> RootState {
     RootState { read_only, weaker }
 }
 
-pub fn store(found: handle::Conditions) -> StoreState {
-    let conditions = Conditions {
-        create: proof(found.put),
-        replace: proof(found.put),
-        multipart: proof(found.multipart),
-        delete: proof(found.delete),
-        copy: proof(found.copy),
-        versions: Proof::Untested,
-    };
-    let missing = [
-        (found.put, "the store ignores conditions on PUT: each is preceded and followed by a look, which leaves a gap"),
-        (
-            found.multipart,
-            "the store ignores conditions on multipart uploads: large files are looked at before and after",
-        ),
-        (
-            found.delete,
-            "the store ignores conditions on DELETE: deletes wait one interval, then look again just before",
-        ),
-    ];
-    let weaker = missing.into_iter().filter(|(held, _)| *held == Some(false)).map(|(_, text)| text.to_owned());
-    StoreState { conditions, weaker: weaker.collect() }
-}
-
-fn proof(held: Option<bool>) -> Proof {
-    match held {
-        Some(true) => Proof::Proven,
-        Some(false) => Proof::Missing,
-        None => Proof::Untested,
-    }
-}
-
 pub fn receipt(mirror: &str, device: &str, from: &FlushReceipt) -> Receipt {
     Receipt {
         mirror: mirror.to_owned(),
@@ -292,6 +262,8 @@ mod tests {
     use gosync_api::words::Phase;
     use gosync_engine::handle::{ErrorView, HaltView};
     use gosync_plan::guard;
+
+    use gosync_api::messages::Proof;
 
     use super::*;
 
@@ -395,12 +367,31 @@ mod tests {
 
     #[test]
     fn a_store_that_ignores_conditions_is_told_with_what_follows() {
-        let conditions = handle::Conditions { put: Some(true), multipart: Some(true), delete: Some(false), copy: None };
+        let conditions = handle::Conditions {
+            put: Some(true),
+            multipart: Some(true),
+            delete: Some(false),
+            ..handle::Conditions::default()
+        };
         let state = mirror_state(about(false), &up(View { conditions, ..View::default() }));
         assert_eq!(state.store.conditions.delete, Proof::Missing);
         assert_eq!(state.store.conditions.create, Proof::Proven);
         assert_eq!(state.store.weaker.len(), 1);
         assert!(state.store.weaker[0].contains("DELETE"));
+    }
+
+    #[test]
+    fn a_postgres_in_common_changes_what_is_weaker() {
+        let found = |held: bool| {
+            let held = Some(held);
+            handle::Conditions { put: held, multipart: held, delete: held, copy: held, refused: false }
+        };
+        assert_eq!((store(found(true), false).weaker, store(found(true), true).weaker), (Vec::new(), Vec::new()));
+        let (alone, shared) = (store(found(false), false).weaker, store(found(false), true).weaker);
+        assert!(alone.iter().any(|words| words.contains("deletes wait one interval")), "{alone:?}");
+        assert!(shared.iter().all(|words| !words.contains("wait one interval")), "{shared:?}");
+        assert!(shared.iter().any(|words| words.contains("take turns")), "{shared:?}");
+        assert!(shared.iter().any(|words| words.contains("while Postgres is away")), "{shared:?}");
     }
 
     #[test]

@@ -21,6 +21,7 @@ use crate::ports::cache_entries::{Content, ContentWanted};
 use crate::ports::metadata::{FileChange, Recorded as Told};
 use crate::ports::runtime::blocking;
 use crate::ports::state::{JournalEntry, StateChange, StateError, StateErrorKind};
+use crate::ports::store::Condition;
 use crate::ports::{LocalTree, Ports, StoreCache, TreeErrorKind};
 
 /// Where downloads are written before they are put in place. Purged at start.
@@ -312,6 +313,19 @@ impl Context {
     #[must_use]
     pub fn conditions(&self) -> Conditions {
         lock(&self.shared.identity).conditions
+    }
+
+    /// What a request may say to a store that keeps such conditions or doesn't: where they have no effect they do no harm,
+    /// unless they are refused.
+    #[must_use]
+    pub fn sayable(&self, condition: Condition, is_kept: Option<bool>) -> Condition {
+        if is_kept == Some(false) && self.conditions().refused { Condition::None } else { condition }
+    }
+
+    /// The store doesn't keep every condition, and those who share the metadata can make up for that among them.
+    #[must_use]
+    pub fn takes_turns(&self) -> bool {
+        self.config.shared && self.conditions().is_incomplete()
     }
 
     #[must_use]

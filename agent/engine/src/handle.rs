@@ -202,6 +202,9 @@ pub struct Conditions {
     pub multipart: Option<bool>,
     pub delete: Option<bool>,
     pub copy: Option<bool>,
+    /// Requests with a condition that the store doesn't keep are refused by it, instead of done without.
+    #[serde(default)]
+    pub refused: bool,
 }
 
 impl Conditions {
@@ -209,6 +212,12 @@ impl Conditions {
     #[must_use]
     pub fn writes_are_unconditional(self) -> bool {
         self.put == Some(false) || self.multipart == Some(false)
+    }
+
+    /// Or on any change at all.
+    #[must_use]
+    pub fn is_incomplete(self) -> bool {
+        [self.put, self.multipart, self.delete, self.copy].contains(&Some(false))
     }
 }
 

@@ -12,8 +12,8 @@ use std::path::Path;
 
 use async_trait::async_trait;
 use gosync_engine::ports::metadata::{
-    ChangeRow, Changes, Cursor, FileChange, FileRow, FilesQuery, MetadataStore, Pruned, Recorded, StoreRow,
-    SyncConfigRow, SyncStateRow,
+    ChangeRow, Changes, Cursor, FileChange, FileRow, FilesQuery, LEASES_KEPT_MS, MetadataStore, Pruned, Recorded,
+    StoreRow, SyncConfigRow, SyncStateRow,
 };
 use gosync_engine::ports::state::{StateError, StateErrorKind};
 use sqlx::migrate::Migrator;
@@ -216,6 +216,7 @@ impl MetadataStore for SqliteMetadata {
 
     async fn prune_below_cursors(&self, store: i64, silent_ms: u64) -> Result<Pruned, StateError> {
         let clients = self.writer.write(MetadataWrite::DropSilentClients { store, silent_ms }).await?.count();
+        self.writer.write(MetadataWrite::DropOldLeases { older_ms: LEASES_KEPT_MS }).await?;
         let read_by_all: Option<i64> = query_scalar(
             "SELECT min(CAST(substr(sync_cursor, 1, instr(sync_cursor, ':') - 1) AS INTEGER)) \
              FROM sync_states JOIN stores ON stores.id = store_id AND stores.epoch = sync_states.epoch \

@@ -15,8 +15,8 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use async_trait::async_trait;
 use gosync_engine::ports::metadata::{
-    ChangeRow, Changes, Cursor, FileChange, FileRow, FilesQuery, MetadataStore, Pruned, Recorded, StoreRow,
-    SyncConfigRow, SyncStateRow,
+    ChangeRow, Changes, Cursor, FileChange, FileRow, FilesQuery, LEASES_KEPT_MS, MetadataStore, Pruned, Recorded,
+    StoreRow, SyncConfigRow, SyncStateRow,
 };
 use gosync_engine::ports::state::{StateError, StateErrorKind};
 use sqlx::postgres::{PgArguments, PgRow, Postgres};
@@ -315,6 +315,9 @@ impl MetadataStore for PostgresMetadata {
              WHERE store_id = $1 AND seen_at < (extract(epoch FROM clock_timestamp()) * 1000)::bigint - $2",
         );
         let clients = self.write("pruning the feed", delete.bind(store).bind(milliseconds(silent_ms))).await?;
+        let delete =
+            query("DELETE FROM leases WHERE expires_at < (extract(epoch FROM clock_timestamp()) * 1000)::bigint - $1");
+        self.write("pruning the leases", delete.bind(milliseconds(LEASES_KEPT_MS))).await?;
         let select = query(
             "SELECT min(split_part(sync_cursor, ':', 1)::bigint) FROM sync_states \
              JOIN stores ON stores.id = store_id AND stores.epoch = sync_states.epoch WHERE store_id = $1",
@@ -494,7 +497,10 @@ impl MetadataStore for PostgresMetadata {
     }
 
     async fn release(&self, name: &str, holder: &str) -> Result<(), StateError> {
-        let update = query("UPDATE leases SET holder = '', expires_at = 0 WHERE name = $1 AND holder = $2");
+        let update = query(
+            "UPDATE leases SET holder = '', expires_at = least(expires_at, (extract(epoch FROM clock_timestamp()) * 1000)::bigint) \
+             WHERE name = $1 AND holder = $2",
+        );
         self.write("writing a lease", update.bind(name.to_owned()).bind(holder.to_owned())).await.map(drop)
     }
 

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use gosync_api::config::{MirrorConfig, StatePlace};
+use gosync_api::config::{MetadataKind, MirrorConfig, StatePlace};
 use gosync_api::messages::{Conditions, Proof, StoreState};
 use gosync_engine::ports::{Ids as _, ObjectStore as _, StoreError, StoreErrorKind};
 use gosync_engine::{NOTE_PROBE, noted_conditions, probe_store};
@@ -180,7 +180,7 @@ async fn conditions(checks: &mut Checks, subject: &Subject, mirror: &MirrorConfi
         return checks.warning("conditions", about, "not known yet: the agent probes them before it writes", next);
     }
     match probe_store(client, &Prefix::new(&mirror.prefix), RandomIds.nonce()).await {
-        Ok(found) => judge(checks, about, &tell::store(found), "just now"),
+        Ok(found) => judge(checks, about, &tell::store(found, is_shared(mirror)), "just now"),
         Err(error) => {
             let why = trouble::of_a_path(&chain(&error));
             let next =
@@ -203,7 +203,11 @@ async fn noted(mirror: &MirrorConfig, data_dir: &Path) -> Option<StoreState> {
     };
     let note = peek_note(&path, NOTE_PROBE).await?;
     let endpoint = mirror.s3.resolve_endpoint().ok()?.identity;
-    noted_conditions(&note, &endpoint, &mirror.s3.bucket).map(tell::store)
+    noted_conditions(&note, &endpoint, &mirror.s3.bucket).map(|found| tell::store(found, is_shared(mirror)))
+}
+
+fn is_shared(mirror: &MirrorConfig) -> bool {
+    mirror.metadata.kind == MetadataKind::Postgres
 }
 
 fn judge(checks: &mut Checks, about: Option<&str>, store: &StoreState, by: &str) {
@@ -223,7 +227,7 @@ fn judge(checks: &mut Checks, about: Option<&str>, store: &StoreState, by: &str)
             "promise",
             about,
             weaker,
-            "nothing to do; a store that honours the condition gives the whole promise",
+            "nothing to do; a store that honours the condition gives the whole promise, and a shared Postgres a part of it",
         );
     }
 }

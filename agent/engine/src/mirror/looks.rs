@@ -211,9 +211,11 @@ impl Core {
             task.operation.moved |= is_trash && self.was_taken_away(&path);
             task.operation.moved |=
                 Trace::of_departure(&task).is_some_and(|trace| self.moves.departed(trace, &path, now));
-            // Without a condition on the store's side, time is the only thing that tells a stranger's edit.
+            // Without a condition on the store's side, and with nobody to take turns with, time is the only thing that
+            // tells somebody else's edit.
             let unconditional = matches!(task.operation.action, Action::DeleteObject { .. })
-                && self.context.conditions().delete == Some(false);
+                && self.context.conditions().delete == Some(false)
+                && !self.context.takes_turns();
             let not_before = if unconditional { now + self.context.config.limits.interval_ms } else { now };
             let again = self.in_hand.remove(&path).and_then(|held| held.again);
             self.deletes.hold(task, now, not_before, self.sweeps_begun);

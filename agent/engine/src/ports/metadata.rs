@@ -9,6 +9,9 @@ use serde::{Deserialize, Serialize};
 
 use super::state::StateError;
 
+/// So long after a lease ran out its row is kept: whoever held it then doesn't take a new one for it.
+pub const LEASES_KEPT_MS: u64 = 24 * 3_600_000;
+
 #[async_trait]
 pub trait MetadataStore: Send + Sync {
     /// The store's row, made at first sight. Its number is worth nothing in tables that were made anew: to be asked for
@@ -36,7 +39,7 @@ pub trait MetadataStore: Send + Sync {
     /// Drops change rows below `sequence`.
     async fn prune(&self, store: i64, sequence: u64) -> Result<u64, StateError>;
     /// Forgets the states of clients that were silent for this long, then drops the change rows that all the others have
-    /// read. Nothing is dropped while nobody says how far it has read.
+    /// read. Nothing is dropped while nobody says how far it has read. Leases that ran out long ago go as well.
     async fn prune_below_cursors(&self, store: i64, silent_ms: u64) -> Result<Pruned, StateError>;
 
     async fn prefix_listed(&self, store: i64, prefix: &str) -> Result<Option<u64>, StateError>;

@@ -7,23 +7,22 @@
 
 use gosync_plan::decide::ExpectRemote;
 use gosync_plan::identity::Identity;
-use gosync_plan::{Digests, Fingerprint, Generation};
+use gosync_plan::{Digests, Fingerprint, Generation, RelPath};
 
 use super::download::{Fetched, NewFile, compare};
-use super::upload::{acknowledged, begin, head_patiently, told_mode, unresolved};
-use super::{Outcome, Task, tmp_path};
+use super::upload::{acknowledged, begin, head_patiently, not_sent, told_mode, unresolved};
+use super::{Outcome, Task, tmp_path, turn};
 use crate::context::Context;
 use crate::crash::{self, CrashPoint};
 use crate::digest::Wanted;
 use crate::look::read_digests;
-use crate::ports::StoreErrorKind;
 use crate::ports::observer::Event;
-use crate::ports::state::StateChange;
-use crate::ports::store::{Condition, Head};
-use crate::ports::{LocalTree, TreeError};
+use crate::ports::state::{JournalEntry, JournalKind, StateChange};
+use crate::ports::store::{Condition, Head, Written};
+use crate::ports::{LocalTree, StoreError, StoreErrorKind, TreeError};
 
 /// The bucket has the content of this new file under another key, with the same time and mode: copied there, where the
-/// store keeps conditions on copies. `None`: send it.
+/// store keeps conditions on copies, or those who write to the key take turns. `None`: send it.
 pub async fn copy_in_bucket(
     context: &Context,
     task: &Task,
@@ -31,7 +30,12 @@ pub async fn copy_in_bucket(
     digests: &Digests,
     expect: &ExpectRemote,
 ) -> Result<Option<Outcome>, Outcome> {
-    if context.conditions().copy != Some(true) || *expect != ExpectRemote::Absent || digests.size == 0 {
+    let is_unconditional = match context.conditions().copy {
+        Some(true) => false,
+        Some(false) if context.takes_turns() => true,
+        _ => return Ok(None),
+    };
+    if *expect != ExpectRemote::Absent || digests.size == 0 {
         return Ok(None);
     }
     let Some(etag) = digests.md5.map(hex::encode) else { return Ok(None) };
@@ -54,25 +58,54 @@ pub async fn copy_in_bucket(
     }
     let entry = begin(context, task, local, expect, *digests, false, context.ports.ids.nonce()).await?;
     let permit = context.request().await;
-    let store = &context.ports.store;
-    let copied = store.copy(&prefix.key(&source), Some(&etag), &prefix.key(task.path()), &Condition::Absent).await;
+    let turn = match turn::take(context, task.path(), expect, is_unconditional).await {
+        Ok(turn) => turn,
+        Err(outcome) => return Err(not_sent(context, &entry, outcome).await),
+    };
+    let (from, to) = (prefix.key(&source), prefix.key(task.path()));
+    let condition = context.sayable(Condition::Absent, context.conditions().copy);
+    let copied = turn.during(context, context.ports.store.copy(&from, Some(&etag), &to, &condition)).await;
     drop(permit);
     crash::reached(CrashPoint::CopiedInBucket);
+    // What may still take effect keeps the turn until that runs out.
+    let is_over = !matches!(&copied, Err(error) if error.outcome_unknown());
+    let outcome = conclude(context, task, entry, &source, is_unconditional, copied).await;
+    if is_over {
+        turn.end(context).await;
+    }
+    outcome
+}
+
+async fn conclude(
+    context: &Context,
+    task: &Task,
+    entry: JournalEntry,
+    source: &RelPath,
+    is_unconditional: bool,
+    copied: Result<Written, StoreError>,
+) -> Result<Option<Outcome>, Outcome> {
+    let JournalKind::Upload { digests, .. } = &entry.kind else { return Err(Outcome::Again) };
+    let etag = digests.md5.map(hex::encode);
+    let copied = match copied {
+        // Somebody who takes no turns may have written at the same time.
+        Ok(_) if is_unconditional => match head_patiently(context, &context.config.prefix.key(task.path())).await {
+            Ok(head) => Ok(head.map(|head| head.generation)),
+            Err(failure) => return Err(unresolved(entry, failure)),
+        },
+        copied => copied.map(|written| Some(written.generation)),
+    };
     match copied {
-        Ok(written) if written.generation.etag == etag => {
-            let mut outcome = acknowledged(context, &entry, written.generation).await?;
+        Ok(Some(generation)) if Some(&generation.etag) == etag.as_ref() => {
+            let mut outcome = acknowledged(context, &entry, generation).await?;
             if let Outcome::Done { events, .. } = &mut outcome {
                 context.shared.remember_copied(source.clone(), task.path().clone());
-                *events = vec![Event::CopiedInBucket { path: task.path().clone(), from: source }];
+                *events = vec![Event::CopiedInBucket { path: task.path().clone(), from: source.clone() }];
             }
             Ok(Some(outcome))
         }
         Err(error) if error.kind == StoreErrorKind::Killed => Err(unresolved(entry, error.into())),
         // Whatever is there by now is looked at, as an object of somebody else's.
-        Ok(_) => {
-            context.record(vec![StateChange::End(entry.id)], Vec::new()).await?;
-            Err(Outcome::Again)
-        }
+        Ok(_) => Err(not_sent(context, &entry, Outcome::Again).await),
         Err(error) => {
             let is_unknown = error.outcome_unknown();
             context.record(vec![StateChange::End(entry.id)], Vec::new()).await?;

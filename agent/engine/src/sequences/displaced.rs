@@ -25,6 +25,15 @@ pub async fn settle(context: &Context, entry: JournalEntry) -> Outcome {
     settle_entry(context, entry).await.unwrap_or_else(|outcome| outcome)
 }
 
+/// Whether what was replaced was meant to be can't be told where writes are unconditional. A copy without a condition is such
+/// a write, too, when it takes effect after the turn that it was sent in; none is larger than a part.
+fn may_be_overwritten_unseen(context: &Context, entry: &JournalEntry) -> bool {
+    let conditions = context.conditions();
+    let is_small =
+        matches!(&entry.kind, JournalKind::Install { remote, .. } if remote.size <= context.config.limits.part_bytes);
+    conditions.writes_are_unconditional() || (is_small && conditions.copy == Some(false) && context.takes_turns())
+}
+
 enum Settled {
     /// Nothing is there, or it is gone now, or it rests where it belongs.
     Over,
@@ -43,8 +52,7 @@ async fn settle_entry(context: &Context, entry: JournalEntry) -> Result<Outcome,
     let age_ms = context.utc_ms().saturating_sub(entry.began_ms);
     let unleased = i64::try_from(context.config.limits.displaced_unleased_wait_ms).unwrap_or(i64::MAX);
     let entry_there = entry.clone();
-    // Whether somebody else's edit was meant to be there can't be told where writes are unconditional.
-    let keeps_all = context.conditions().writes_are_unconditional();
+    let keeps_all = may_be_overwritten_unseen(context, &entry);
     let settled = context
         .local(move |tree| -> Result<Settled, TreeError> {
             let free =

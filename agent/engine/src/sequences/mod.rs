@@ -18,6 +18,7 @@ pub mod recover;
 pub mod remove;
 pub mod start;
 pub mod trash;
+mod turn;
 pub mod upload;
 pub mod versions;
 

@@ -144,77 +144,77 @@ async fn tidy_others(store: &dyn ObjectStore, prefix: &Prefix, ours: &str) -> Re
 }
 
 async fn probe_keys(store: &dyn ObjectStore, [put, copy]: &[String; 2]) -> Result<Conditions, StoreError> {
-    let create = |content: String| {
-        let request = PutRequest {
-            key: put.clone(),
-            body: Bytes::from(content),
-            headers: ObjectHeaders::default(),
-            condition: Condition::Absent,
-        };
-        store.put(request)
+    let request = |key: &str, content: &str, condition: Condition| PutRequest {
+        key: key.to_owned(),
+        body: Bytes::from(content.to_owned()),
+        headers: ObjectHeaders::default(),
+        condition,
     };
     // Create-once, raced: exactly one may win.
-    let raced = join_all((0..RACERS).map(|racer| create(racer.to_string()))).await;
+    let racers = (0..RACERS).map(|racer| store.put(request(put, &racer.to_string(), Condition::Absent)));
+    let raced = join_all(racers).await;
     let won = raced.iter().filter(|result| result.is_ok()).count();
     if won == 0 {
-        return Err(raced.into_iter().find_map(Result::err).unwrap_or_else(|| {
-            StoreError::new(StoreErrorKind::Invalid, "put", put.as_str(), "the store took none of the probe's objects")
-        }));
+        // Either it knows no such condition, or it takes nothing at all.
+        for result in raced {
+            if held(result.map(|_| ()))? == Held::Yes {
+                let what = "the store took none of the probe's objects";
+                return Err(StoreError::new(StoreErrorKind::Invalid, "put", put.as_str(), what));
+            }
+        }
+        store.put(request(put, "unraced", Condition::None)).await?;
     }
     let created_once = won == 1;
-    // Stale If-Match must be refused, a fresh one taken.
-    let stale = refused(
-        store
-            .put(PutRequest {
-                key: put.clone(),
-                body: Bytes::from_static(b"stale"),
-                headers: ObjectHeaders::default(),
-                condition: Condition::Etag(STALE_ETAG.to_owned()),
-            })
-            .await
-            .map(|_| ()),
-    )?;
-    let put_holds = created_once && stale;
 
-    let multipart_holds = {
+    // Stale If-Match must be refused, a fresh one taken.
+    let stale = held(store.put(request(put, "stale", Condition::Etag(STALE_ETAG.to_owned()))).await.map(|_| ()))?;
+
+    let completed = {
         let upload = store.create_upload(put, &ObjectHeaders::default()).await?;
         let etag = store.upload_part(put, &upload, 1, Bytes::from_static(b"part")).await?;
         crash::reached(CrashPoint::Probing);
-        let refused = refused(store.complete_upload(put, &upload, &[(1, etag)], &Condition::Absent).await.map(|_| ()));
+        let held = held(store.complete_upload(put, &upload, &[(1, etag)], &Condition::Absent).await.map(|_| ()));
         store.abort_upload(put, &upload).await.ok();
-        refused?
+        held?
     };
 
     // A copy onto a key that exists must be refused.
-    store
-        .put(PutRequest {
-            key: copy.clone(),
-            body: Bytes::from_static(b"copy"),
-            headers: ObjectHeaders::default(),
-            condition: Condition::None,
-        })
-        .await?;
-    let copy_holds = refused(store.copy(put, None, copy, &Condition::Absent).await.map(|_| ()))?;
+    store.put(request(copy, "copy", Condition::None)).await?;
+    let copied = held(store.copy(put, None, copy, &Condition::Absent).await.map(|_| ()))?;
 
     // A stale delete must leave the object.
-    let delete_refused = refused(store.delete(put, &Condition::Etag(STALE_ETAG.to_owned())).await)?;
-    let delete_holds = delete_refused && store.head(put).await?.is_some();
+    let deleted = match held(store.delete(put, &Condition::Etag(STALE_ETAG.to_owned())).await)? {
+        Held::Yes if store.head(put).await?.is_none() => Held::No,
+        held => held,
+    };
     Ok(Conditions {
-        put: Some(put_holds),
-        multipart: Some(multipart_holds),
-        delete: Some(delete_holds),
-        copy: Some(copy_holds),
+        put: Some(created_once && stale == Held::Yes),
+        multipart: Some(completed == Held::Yes),
+        delete: Some(deleted == Held::Yes),
+        copy: Some(copied == Held::Yes),
+        refused: won == 0 || [stale, completed, deleted, copied].contains(&Held::Unknown),
     })
 }
 
-/// True when the store refused because of the condition; other failures say nothing.
-fn refused(result: Result<(), StoreError>) -> Result<bool, StoreError> {
+/// What became of a request whose condition doesn't hold.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Held {
+    /// Refused for it.
+    Yes,
+    /// Done all the same.
+    No,
+    /// The store knows no such condition, and refuses whatever has one.
+    Unknown,
+}
+
+/// Other failures say nothing.
+fn held(result: Result<(), StoreError>) -> Result<Held, StoreError> {
     match result {
-        Ok(()) => Ok(false),
+        Ok(()) => Ok(Held::No),
         Err(error) => match error.kind {
-            StoreErrorKind::PreconditionFailed | StoreErrorKind::Conflict => Ok(true),
-            // The store knows no such condition, and says so.
-            StoreErrorKind::NotImplemented | StoreErrorKind::Invalid | StoreErrorKind::NotFound => Ok(false),
+            StoreErrorKind::PreconditionFailed | StoreErrorKind::Conflict => Ok(Held::Yes),
+            StoreErrorKind::NotImplemented | StoreErrorKind::Invalid => Ok(Held::Unknown),
+            StoreErrorKind::NotFound => Ok(Held::No),
             _ => Err(error),
         },
     }

@@ -1,14 +1,14 @@
 //! Taking things away: an object whose file was deleted, a file whose object was deleted, a file that stands where a
 //! folder must be. Each needs its proof again right before the act (P5).
 
-use gosync_plan::decide::Keep;
+use gosync_plan::decide::{ExpectRemote, Keep};
 use gosync_plan::{Fingerprint, Generation, LocalEntry, RelPath, RemoteEntry};
 
 use super::download::keep_object;
 use super::place::{move_new, parent};
 use super::start::root_is_ours;
 use super::trash::{TrashName, move_to_trash};
-use super::{Outcome, Task, bring_back};
+use super::{Outcome, Task, bring_back, turn};
 use crate::context::Context;
 use crate::crash::{self, CrashPoint};
 use crate::durable::{Target, durable};
@@ -18,7 +18,7 @@ use crate::ports::local::Kind;
 use crate::ports::observer::Event;
 use crate::ports::state::{Displaced, JournalEntry, JournalKind, StateChange};
 use crate::ports::store::{Condition, ListRequest};
-use crate::ports::{Lease, LocalTree, StoreErrorKind, TreeError};
+use crate::ports::{Lease, LocalTree, StoreError, StoreErrorKind, TreeError};
 
 /// The file was deleted: deletes the object, this generation of it.
 pub async fn delete_object(context: &Context, task: &Task, remote: Generation) -> Result<Outcome, Outcome> {
@@ -47,20 +47,42 @@ pub async fn delete_object(context: &Context, task: &Task, remote: Generation) -
     crash::reached(CrashPoint::DeleteJournalled);
     let key = context.config.prefix.key(&path);
     let permit = context.request().await;
-    let deletion = context.ports.store.delete(&key, &Condition::Etag(remote.etag.clone())).await;
+    let is_unconditional = context.conditions().delete == Some(false);
+    let turn = match turn::take(context, &path, &ExpectRemote::Object(now.clone()), is_unconditional).await {
+        Ok(turn) => turn,
+        Err(outcome) => return Err(end_with(context, entry, outcome).await),
+    };
+    if context.conditions().is_incomplete()
+        // That took its time, too.
+        && let Err(outcome) = prove_absent(context, &path).await
+    {
+        turn.end(context).await;
+        return Err(end_with(context, entry, outcome).await);
+    }
+    let condition = context.sayable(Condition::Etag(remote.etag.clone()), context.conditions().delete);
+    let deletion = turn.during(context, context.ports.store.delete(&key, &condition)).await;
     permit.answered();
     crash::reached(CrashPoint::ObjectDeleted);
+    if deletion.is_ok() {
+        context.shared.forget_kept(&path, &now.etag);
+    }
+    let outcome = conclude_delete(context, entry, deletion, is_unconditional).await;
+    turn.end_after(context, &outcome).await;
+    outcome
+}
+
+async fn conclude_delete(
+    context: &Context,
+    entry: JournalEntry,
+    deletion: Result<(), StoreError>,
+    is_unconditional: bool,
+) -> Result<Outcome, Outcome> {
     match deletion {
         Ok(()) => {
-            context.shared.forget_kept(&path, &now.etag);
             let mut outcome = deleted(context, &entry).await?;
-            if context.conditions().delete == Some(false) {
-                let edit = edit_that_was_deleted(context, &path, &remote).await;
-                if let (Some(edit), Outcome::Done { look_at, .. }) = (edit, &mut outcome)
-                    && bring_back::fetch_version(context, &path, &edit).await.unwrap_or(false)
-                {
-                    look_at.push(path);
-                }
+            if is_unconditional && let Outcome::Done { look_at, .. } = &mut outcome {
+                after_unconditional_delete(context, &entry).await;
+                look_at.push(entry.path);
             }
             Ok(outcome)
         }
@@ -82,6 +104,14 @@ pub async fn delete_object(context: &Context, task: &Task, remote: Generation) -
 }
 
 /// An unconditional delete may have hit an edit of the last instant; where the bucket keeps versions it is one of them.
+async fn after_unconditional_delete(context: &Context, entry: &JournalEntry) {
+    let JournalKind::DeleteObject { remote } = &entry.kind else { return };
+    if let Some(edit) = edit_that_was_deleted(context, &entry.path, remote).await {
+        // Where it can't be had now, `trash restore` finds it.
+        bring_back::fetch_version(context, &entry.path, &edit).await.ok();
+    }
+}
+
 async fn edit_that_was_deleted(context: &Context, path: &RelPath, meant: &Generation) -> Option<Generation> {
     let versions = context.ports.store.versions(&context.config.prefix.key(path)).await.ok()?;
     let last = versions.into_iter().find_map(|version| version.generation)?;

@@ -19,7 +19,7 @@ use super::download::has_room;
 use super::place::parent;
 use super::read::{Large, Reading, Small, end, hash_large, read_full, read_small};
 use super::recover::abort_stale;
-use super::{Outcome, Task, expected, tmp_path, write_ancestor_over};
+use super::{Outcome, Task, expected, tmp_path, turn, write_ancestor_over};
 use crate::config::Limits;
 use crate::context::Context;
 use crate::crash::{self, CrashPoint};
@@ -66,16 +66,20 @@ async fn upload_small(
     if !open && let Some(outcome) = copy_in_bucket(context, task, local, &digests, &expect).await? {
         return Ok(outcome);
     }
-    look_before_unconditional(context, task, &expect).await?;
     let entry = begin(context, task, local, &expect, digests, open, context.ports.ids.nonce()).await?;
     let key = context.config.prefix.key(task.path());
     let headers = headers(context, &entry, local, &digests, open);
     let facts = facts(&headers, local);
-    let request = PutRequest { key: key.clone(), body: bytes.clone(), headers, condition: condition(&expect) };
+    let condition = context.sayable(condition(&expect), context.conditions().put);
+    let request = PutRequest { key: key.clone(), body: bytes.clone(), headers, condition };
     // Only while it is sent: the next request goes out while this one is written down.
     crash::reached(CrashPoint::UploadJournalled);
     let permit = context.request().await;
-    let written = context.ports.store.put(request).await.map(|written| written.generation);
+    let turn = match turn::take(context, task.path(), &expect, context.conditions().writes_are_unconditional()).await {
+        Ok(turn) => turn,
+        Err(outcome) => return Err(not_sent(context, &entry, outcome).await),
+    };
+    let written = turn.during(context, context.ports.store.put(request)).await.map(|written| written.generation);
     permit.answered();
     crash::reached(CrashPoint::UploadSent);
     if let Ok(generation) = &written {
@@ -83,7 +87,17 @@ async fn upload_small(
         let generation = Generation { size: digests.size, ..generation.clone() };
         cached::fill(context, &key, &Head { generation, facts, archived: false }, &digests, &bytes).await;
     }
-    conclude(context, entry, written, None).await
+    let outcome = conclude(context, entry, written, None).await;
+    turn.end_after(context, &outcome).await;
+    outcome
+}
+
+/// The journal entry of an act that wasn't begun ends.
+pub(super) async fn not_sent(context: &Context, entry: &JournalEntry, outcome: Outcome) -> Outcome {
+    match context.record(vec![StateChange::End(entry.id)], Vec::new()).await {
+        Ok(()) => outcome,
+        Err(error) => error.into(),
+    }
 }
 
 async fn upload_large(
@@ -232,10 +246,10 @@ impl Sending<'_> {
                     return Err(Outcome::Again);
                 }
             }
-            look_before_unconditional(context, self.task, self.expect).await
+            turn::take(context, self.task.path(), self.expect, context.conditions().writes_are_unconditional()).await
         };
-        match at_rest.await {
-            Ok(()) => {}
+        let turn = match at_rest.await {
+            Ok(turn) => turn,
             Err(Outcome::Failed(failure)) => {
                 context.record(vec![StateChange::End(entry.id)], Vec::new()).await?;
                 return Err(failure.into());
@@ -244,15 +258,15 @@ impl Sending<'_> {
                 self.give_up(context, &key, &upload, &entry).await;
                 return Err(outcome);
             }
-        }
+        };
         let expected = multipart_etag(&sent);
-        let written = store
-            .complete_upload(&key, &upload, &sent, &condition(self.expect))
-            .await
-            .map(|written| written.generation);
+        let condition = context.sayable(condition(self.expect), context.conditions().multipart);
+        let completing = store.complete_upload(&key, &upload, &sent, &condition);
+        let written = turn.during(context, completing).await.map(|written| written.generation);
         crash::reached(CrashPoint::PartsCompleted);
         let refused = matches!(&written, Err(error) if !error.outcome_unknown());
         let mut outcome = conclude(context, entry, written, expected).await;
+        turn.end_after(context, &outcome).await;
         if let (Ok(Outcome::Done { events, .. }), Some((from, _))) = (&mut outcome, &self.twin)
             && self.sent_parts.load(Ordering::Relaxed) == 0
         {
@@ -389,21 +403,6 @@ async fn twin_in_bucket(
     }
     let twin = context.ports.state.ancestor_of_large_content(digests.blake3, digests.size).await?;
     Ok(twin.filter(|(path, known)| !known.open && path != task.path()).map(|(path, known)| (path, known.generation)))
-}
-
-/// Where the store doesn't honour conditions on writes, a look right before and one right after narrow the gap; they can't
-/// close it.
-async fn look_before_unconditional(context: &Context, task: &Task, expect: &ExpectRemote) -> Result<(), Outcome> {
-    if !context.conditions().writes_are_unconditional() {
-        return Ok(());
-    }
-    let found = head_patiently(context, &context.config.prefix.key(task.path())).await?;
-    let as_expected = match (expect, found) {
-        (ExpectRemote::Absent, None) => true,
-        (ExpectRemote::Object(generation), Some(head)) => generation.same(&head.generation),
-        _ => false,
-    };
-    if as_expected { Ok(()) } else { Err(Outcome::Again) }
 }
 
 enum PartFailure {

@@ -23,6 +23,7 @@ pub(super) enum MetadataWrite {
     DropSyncConfig { name: String, client: String },
     Lease { name: String, holder: String, milliseconds: u64 },
     Release { name: String, holder: String },
+    DropOldLeases { older_ms: u64 },
     PutMirror { name: String, config: String },
     DropMirror { name: String },
     PauseMirror { name: String, paused: bool },
@@ -68,6 +69,7 @@ impl Write for MetadataWrite {
             Self::PutSyncState(_) | Self::DropSyncState { .. } | Self::Beat { .. } => "writing a replica's row",
             Self::PutSyncConfig(_) | Self::DropSyncConfig { .. } => "writing a configuration",
             Self::Lease { .. } | Self::Release { .. } => "writing a lease",
+            Self::DropOldLeases { .. } => "pruning the leases",
             Self::PutMirror { .. } | Self::DropMirror { .. } | Self::PauseMirror { .. } => "writing a mirror",
         }
     }
@@ -201,8 +203,13 @@ impl MetadataWrite {
                 query("DELETE FROM sync_configs WHERE name = $1 AND client_id = $2").bind(name).bind(client)
             }
             Self::Release { name, holder } => {
-                query("UPDATE leases SET holder = '', expires_at = 0 WHERE name = $1 AND holder = $2").bind(name).bind(holder)
+                query("UPDATE leases SET holder = '', expires_at = min(expires_at, $3) WHERE name = $1 AND holder = $2")
+                    .bind(name)
+                    .bind(holder)
+                    .bind(now_ms())
             }
+            Self::DropOldLeases { older_ms } => query("DELETE FROM leases WHERE expires_at < $1")
+                .bind(now_ms().saturating_sub(i64::try_from(*older_ms).unwrap_or(i64::MAX))),
             Self::PutMirror { name, config } => query(
                 "INSERT INTO mirrors (name, config) VALUES ($1, $2) ON CONFLICT (name) DO UPDATE SET config = excluded.config",
             )
