@@ -22,6 +22,7 @@ pub mod redis;
 pub mod replica;
 pub mod server;
 pub mod stranger;
+pub mod taken_out;
 pub mod tools;
 pub mod tree;
 pub mod union;

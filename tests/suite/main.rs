@@ -52,3 +52,4 @@ mod transfers;
 mod trash;
 mod two_way;
 mod types;
+mod weak_stores;
