@@ -2,6 +2,7 @@
 // A test stops at the first surprise: there is nobody to hand an error to.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+mod answers;
 mod bursts;
 mod cache;
 mod changes;

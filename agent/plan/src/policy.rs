@@ -3,7 +3,7 @@
 //! [`decide`](mod@crate::decide) knows what is news on which side; this knows whose news may be carried over. So a mirror
 //! that only receives never sends, whatever the table says, and the other way round.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::decide::{Action, Decision, Diverged, ExpectLocal, ExpectRemote, Keep, ModePolicy, Problem, decide};
 use crate::facts::{Ancestor, Fingerprint, Generation, LocalEntry, RemoteEntry};
@@ -21,7 +21,7 @@ pub enum Direction {
 }
 
 /// Who keeps the name where both sides changed a file.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum ConflictPolicy {
     /// The object; the file becomes a conflict copy.

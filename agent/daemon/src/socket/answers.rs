@@ -147,6 +147,7 @@ pub(super) fn stopping() -> ErrorBody {
 pub(super) fn refused(error: CommandError) -> ErrorBody {
     let code = match error.code {
         "no-such-halt" => ErrorCode::NotFound,
+        "bad-answer" => ErrorCode::BadRequest,
         "halted" => ErrorCode::Halted,
         "stopping" | "trash-unreadable" | "versions-unreadable" => ErrorCode::Unavailable,
         _ => ErrorCode::Refused,

@@ -7,9 +7,10 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use gosync_plan::decide::{Action, ExpectLocal, ExpectRemote};
-use gosync_plan::{ConflictPolicy, Direction, HaltReason, Nonce, RelPath};
+use gosync_plan::{Direction, HaltReason, Nonce, RelPath};
 
 use super::Ended;
+use super::answers::Answers;
 use super::beating::Beating;
 use super::deletes::Deletes;
 use super::dirty::{Dirty, DirtySet};
@@ -125,15 +126,17 @@ pub struct Core {
     pub(super) deletes_approved: bool,
     /// Overwrites that the running sweep found: they wait for its end, which tells whether all has changed at once.
     pub(super) overwrites: Vec<Task>,
-    pub(super) overwrites_approved: bool,
-    /// The side that changed is to get back what the other one has, and keeps its own as conflict copies.
-    pub(super) overwrites_denied: bool,
+    pub(super) answers: Answers,
+    /// What the running sweep found that was answered already.
+    pub(super) answered_in_sweep: u64,
+    /// Until then no sweep looks for what is left of an answer.
+    pub(super) next_answers_ms: u64,
+    /// Until the end of this sweep a person wants nothing deleted.
+    pub(super) deletes_denied_until: Option<u64>,
     /// What the running sweep of a first run found on both sides with different contents: it waits for the sweep's end.
     pub(super) merges: Vec<Task>,
     /// Paths that it found on both sides.
     pub(super) common: u64,
-    /// Who wins where a first run finds different contents, as a person answered; for the coming full sweep.
-    pub(super) merge_answer: Option<ConflictPolicy>,
     /// Looks and operations that failed in a row, of paths that are not through yet.
     pub(super) failing: BTreeMap<RelPath, Failing>,
     pub(super) busy: BTreeMap<RelPath, Busy>,
@@ -232,11 +235,12 @@ impl Core {
             deletes_done_before: 0,
             deletes_approved: false,
             overwrites: Vec::new(),
-            overwrites_approved: false,
-            overwrites_denied: false,
+            answers: Answers::default(),
+            answered_in_sweep: 0,
+            next_answers_ms: 0,
+            deletes_denied_until: None,
             merges: Vec::new(),
             common: 0,
-            merge_answer: None,
             failing: BTreeMap::new(),
             busy: BTreeMap::new(),
             problems: BTreeMap::new(),
@@ -455,6 +459,9 @@ impl Core {
             if self.totals_stale {
                 self.count_files();
             }
+            if !self.paused {
+                self.look_for_what_was_answered();
+            }
             if !self.paused && self.hydrated {
                 self.scrub_on();
             }
@@ -462,7 +469,10 @@ impl Core {
                 if self.pending().0 == 0 && std::mem::take(&mut self.seen_in_step) {
                     self.last_sync_ms = Some(self.context.utc_ms());
                 }
-                if !self.hydrated && self.failing.values().all(|failing| failing.is_lasting) {
+                if !self.hydrated
+                    && !self.halts.contains_key(&HaltReason::FirstMerge)
+                    && self.failing.values().all(|failing| failing.is_lasting)
+                {
                     self.hydrated = true;
                     self.context.shared.hydrated();
                     let note = StateChange::PutNote(NOTE_HYDRATED.to_owned(), "yes".to_owned());

@@ -69,6 +69,8 @@ fn is_object(held: &Held) -> bool {
 #[derive(Default)]
 pub struct Deletes {
     held: BTreeMap<RelPath, Held>,
+    /// What a person let go by name: it counts for no guard, however often it is planned before it is done.
+    approved: BTreeSet<RelPath>,
     /// Objects whose delete was let go and has not ended yet.
     going: BTreeSet<RelPath>,
     first_ms: u64,
@@ -107,6 +109,7 @@ impl Deletes {
 
     /// The path is looked at anew: what was planned for it is void.
     pub fn release(&mut self, path: &RelPath, now_ms: u64) {
+        self.approved.remove(path);
         if self.held.remove(path).is_some() {
             // Where one is undone, others may be about to.
             self.last_ms = now_ms;
@@ -122,6 +125,11 @@ impl Deletes {
         };
         let gone = |held: &Held| held.sweep < sweep && covered(&held.task.operation.action);
         self.held.iter().filter(|(_, held)| gone(held)).map(|(path, _)| path.clone()).collect()
+    }
+
+    /// What is held now may go, and nothing that comes later.
+    pub fn approve_held(&mut self) {
+        self.approved.extend(self.held.keys().cloned());
     }
 
     /// The content of this one stands under another path.
@@ -149,6 +157,7 @@ impl Deletes {
     }
 
     pub fn clear(&mut self) {
+        self.approved.clear();
         self.held.clear();
     }
 
@@ -191,7 +200,8 @@ impl Deletes {
     /// Deletes that count for the guard.
     #[must_use]
     pub fn counted(&self) -> u64 {
-        self.len() as u64 - self.moved()
+        let counts = |(path, held): &(&RelPath, &Held)| !held.task.operation.moved && !self.approved.contains(*path);
+        self.held.iter().filter(counts).count() as u64
     }
 
     /// Deletes of contents that stand under another path.
@@ -275,7 +285,8 @@ impl Deletes {
         // The deepest first, so that folders that become empty can go.
         for path in ready.into_iter().rev() {
             let Some(held) = self.held.remove(&path) else { continue };
-            if !approved && !held.task.operation.moved {
+            let was_approved = self.approved.remove(&path) || approved;
+            if !was_approved && !held.task.operation.moved {
                 self.window.executed += 1;
                 if self.executed.len() < EXECUTED_MAX {
                     let object = match &held.task.operation.action {

@@ -7,6 +7,7 @@ use futures_util::future::{BoxFuture, FutureExt as _};
 use gosync_plan::conflict::is_conflict_copy_of;
 use gosync_plan::{Direction, Nonce, RelPath};
 
+use super::answers::NOTE_ANSWERS;
 use super::core::Core;
 use super::deletes::{Executed, NOTE_WINDOW, Window};
 use super::scrub::{NOTE_SCRUB, SCRUB_PAGE_FILES};
@@ -191,6 +192,7 @@ pub struct Restarted {
     pub paused: bool,
     pub hydrated: bool,
     pub scrub: Option<String>,
+    pub answers: Option<String>,
 }
 
 pub fn sweep(context: Context, scope: Scope, out: mpsc::Sender<Found>) -> BoxFuture<'static, Event> {
@@ -322,8 +324,18 @@ async fn restart(context: &Context) -> Result<Restarted, Failure> {
     let paused = state.note(NOTE_PAUSED).await?.is_some();
     let hydrated = state.note(NOTE_HYDRATED).await?.is_some();
     let scrub = state.note(NOTE_SCRUB).await?;
+    let answers = state.note(NOTE_ANSWERS).await?;
     let halts = state.halts().await?;
-    Ok(Restarted { recovered: recover_local(context).await?, halts, window, executed, paused, hydrated, scrub })
+    Ok(Restarted {
+        recovered: recover_local(context).await?,
+        halts,
+        window,
+        executed,
+        paused,
+        hydrated,
+        scrub,
+        answers,
+    })
 }
 
 /// Files below folders that appeared, and ancestors below folders that went.

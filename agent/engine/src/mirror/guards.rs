@@ -1,10 +1,10 @@
 //! Guards, halts and their answers (R14), and troubles with the outside.
 
-use gosync_plan::decide::{Action, ExpectLocal, ExpectRemote, Keep};
 use gosync_plan::guard::{everything_changed, first_merge};
 use gosync_plan::{ConflictPolicy, Direction, GuardVerdict, HaltReason, RelPath};
 
 use super::Ended;
+use super::answers::{Overwrites, is_upload};
 use super::core::{Core, Outage, Stage, Trouble, is_of_the_root};
 use super::effect::Effect;
 use super::feed::METADATA;
@@ -21,17 +21,6 @@ use crate::sweep::{Scope, backoff_ms};
 const ROOM_CHECK_MS: u64 = 10_000;
 /// Longer than a failed download waits for its next turn.
 const ROOM_MEMORY_MS: u64 = 150_000;
-
-/// The other side's content comes back, and the changed one is kept as a conflict copy.
-fn turn_back(task: &mut Task) {
-    task.operation.action = match task.operation.action.clone() {
-        Action::Upload { local, expect: ExpectRemote::Object(remote) } => Action::Conflict { local, remote },
-        Action::Download { remote, expect: ExpectLocal::File(local) } => {
-            Action::Overrule { local, remote, keep: Keep::AsConflictCopy }
-        }
-        action => action,
-    };
-}
 
 impl Core {
     /// Lets held deletes go when their burst has ended and they are not too many.
@@ -96,20 +85,12 @@ impl Core {
     }
 
     /// Nearly everything changed at once on one side (ransom, shifted time stamps, a wrong mount): a person has to say so.
-    pub(super) fn judge_overwrites(&mut self, mut overwrites: Vec<Task>, ancestors: u64) {
-        let is_upload = |task: &Task| matches!(task.operation.action, Action::Upload { .. });
+    pub(super) fn judge_overwrites(&mut self, overwrites: Vec<Task>, ancestors: u64) {
         let up = overwrites.iter().filter(|task| is_upload(task)).count() as u64;
         let most = up.max(overwrites.len() as u64 - up);
-        if self.overwrites_denied {
-            for task in overwrites.iter_mut().filter(|task| is_upload(task) == (most == up)) {
-                turn_back(task);
-            }
-        }
         let verdict = everything_changed(ancestors, most, self.context.config.deletes.min);
-        if let GuardVerdict::Halt(reason) = verdict
-            && !self.overwrites_approved
-            && !self.overwrites_denied
-        {
+        if let GuardVerdict::Halt(reason) = verdict {
+            self.ask_about_changes(most == up);
             let side = if most == up { "in the folder" } else { "in the bucket" };
             self.halt(reason, format!("{most} of {ancestors} files changed at once {side}"), most);
             // The next sweep finds them again.
@@ -124,9 +105,7 @@ impl Core {
     /// Two trees that were never in step have too many names in common that stand for different contents.
     pub(super) fn judge_merges(&mut self, merges: Vec<Task>) {
         let differing = merges.len() as u64;
-        if self.merge_answer.is_none()
-            && let GuardVerdict::Halt(reason) = first_merge(self.common, differing)
-        {
+        if let GuardVerdict::Halt(reason) = first_merge(self.common, differing) {
             let message =
                 format!("{differing} of the {} paths that both sides have hold different contents", self.common);
             self.halt(reason, message, differing);
@@ -204,8 +183,14 @@ impl Core {
     }
 
     pub(super) fn end_halt(&mut self, reason: HaltReason) {
+        self.end_halt_with(reason, Vec::new());
+    }
+
+    /// With what has to be known of its end from then on.
+    pub(super) fn end_halt_with(&mut self, reason: HaltReason, mut changes: Vec<StateChange>) {
         if let Some(row) = self.halts.remove(&reason) {
-            self.effects.push(Effect::Apply(vec![StateChange::DropHalt(row.id)]));
+            changes.push(StateChange::DropHalt(row.id));
+            self.effects.push(Effect::Apply(changes));
             self.tell(&Told::HaltEnded { reason });
             self.want_sweep(Scope::Full);
         }
@@ -225,19 +210,36 @@ impl Core {
                 hint: "`gosync sync state` shows the halts and their ids".to_owned(),
             });
         };
+        if winner.is_some() && row.reason != HaltReason::FirstMerge {
+            return Err(CommandError {
+                code: "bad-answer",
+                message: "`--answer` is for the halt first-merge alone".to_owned(),
+                hint: "approve or deny it without one; `gosync sync state` says what either does".to_owned(),
+            });
+        }
         let is_one_way = self.context.config.policy.direction != Direction::TwoWay;
+        let only_sends = self.context.config.policy.direction == Direction::Push;
         let held: Vec<RelPath> = self.deletes.paths().cloned().collect();
         let count = held.len();
         match (row.reason, approved) {
             (HaltReason::TooManyDeletes | HaltReason::RemoteEmptied, true) => {
-                self.deletes_approved = true;
+                // What is deleted from now on is asked about anew.
+                self.deletes.approve_held();
+                self.deletes_approved = row.reason == HaltReason::RemoteEmptied;
                 let utc = self.context.utc_ms();
                 self.deletes.begin_window(utc, self.files);
                 self.end_halt(row.reason);
                 Ok(format!("{count} deletes will be done"))
             }
+            (HaltReason::TooManyDeletes | HaltReason::RemoteEmptied, false) if only_sends => Err(CommandError {
+                code: "no-answer",
+                message: "a mirror that only sends brings nothing back".to_owned(),
+                hint: "put the files back into the folder, or approve the deletes".to_owned(),
+            }),
             (HaltReason::TooManyDeletes | HaltReason::RemoteEmptied, false) => {
                 self.deletes.clear();
+                // What is being looked at just now is found by the sweep that follows.
+                self.deletes_denied_until = Some(self.sweeps_begun + 1);
                 // Forgotten as agreed upon, what one side still has is news for the other.
                 self.effects.push(Effect::ForgetAncestors(held));
                 let executed = self.deletes.take_executed();
@@ -251,8 +253,7 @@ impl Core {
                 Ok(format!("{count} files come back; {done} deleted before the halt are looked for"))
             }
             (HaltReason::EverythingChanged, true) => {
-                self.overwrites_approved = true;
-                self.end_halt(row.reason);
+                self.answered(row.reason, |answers| answers.overwrites = Some(Overwrites::CarriedOver));
                 Ok(format!("{} changes will be carried over", row.count))
             }
             (HaltReason::EverythingChanged, false) if is_one_way => Err(CommandError {
@@ -268,8 +269,7 @@ impl Core {
                 })
             }
             (HaltReason::EverythingChanged, false) => {
-                self.overwrites_denied = true;
-                self.end_halt(row.reason);
+                self.answered(row.reason, |answers| answers.overwrites = Some(Overwrites::TurnedBack));
                 Ok(format!(
                     "the other side's content comes back, and {} changed ones are kept as conflict copies",
                     row.count
@@ -277,8 +277,7 @@ impl Core {
             }
             (HaltReason::FirstMerge, true) => match winner {
                 Some(winner) => {
-                    self.merge_answer = Some(winner);
-                    self.end_halt(row.reason);
+                    self.answered(row.reason, |answers| answers.merge = Some(winner));
                     Ok(format!("both sides are joined, {} differing files among them", row.count))
                 }
                 None => Err(CommandError {

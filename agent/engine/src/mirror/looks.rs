@@ -207,6 +207,12 @@ impl Core {
         let Difference { ancestor, local, remote, .. } = difference;
         let mut task = Task { operation, ancestor, local, remote, read_open };
         if task.operation.action.is_delete() {
+            if self.deletes_denied_until.is_some() {
+                // Forgotten as agreed upon, what one side still has is news for the other.
+                self.in_hand.remove(&path);
+                self.effects.push(Effect::ForgetAncestors(vec![path]));
+                return;
+            }
             let is_trash = matches!(task.operation.action, Action::TrashLocal { .. });
             task.operation.moved |= is_trash && self.was_taken_away(&path);
             task.operation.moved |=
@@ -233,13 +239,10 @@ impl Core {
         {
             self.deletes.is_moved(&old);
         }
-        if task.ancestor.is_none()
-            && let Some(answer) = self.merge_answer
-            && let Action::Conflict { local, remote }
-            | Action::Replace { local, remote }
-            | Action::Overrule { local, remote, .. } = &task.operation.action
-        {
-            task.operation.action = answer.settle(*local, remote.clone());
+        if self.answer(&mut task) {
+            self.answered_in_sweep += u64::from(by_sweep);
+            self.queue.push_back(task);
+            return;
         }
         let is_joined = by_sweep && !self.hydrated && task.ancestor.is_none();
         if is_joined && matches!(task.operation.action, Action::Record { .. } | Action::ApplyMode { .. }) {

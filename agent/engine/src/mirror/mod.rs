@@ -3,6 +3,7 @@
 //! [`core`] decides (no I/O, no waiting); this module drives: it selects the next event, lets the core take a step, and
 //! runs the effects as futures whose ends are events again. Dropping the future at any moment is what a kill is.
 
+mod answers;
 mod beating;
 mod commands;
 mod core;

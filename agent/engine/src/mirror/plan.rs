@@ -220,9 +220,7 @@ impl Core {
             .collect();
         core.deletes.restore(self.deletes.window.clone(), Vec::new());
         core.deletes_approved = self.deletes_approved;
-        core.overwrites_approved = self.overwrites_approved;
-        core.overwrites_denied = self.overwrites_denied;
-        core.merge_answer = self.merge_answer;
+        core.answers = self.answers.clone();
         core.halts = self.halts.clone();
         core.probed = self.probed;
         core.watch_healthy = self.watch_healthy;

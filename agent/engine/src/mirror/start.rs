@@ -75,6 +75,7 @@ impl Core {
             self.context.shared.hydrated();
         }
         self.scrub.restore(restarted.scrub.as_deref());
+        self.restore_answers(restarted.answers.as_deref());
         self.deletes.restore(restarted.window, restarted.executed);
         for halt in restarted.halts {
             // Those of the root are found again where they still hold.

@@ -146,7 +146,10 @@ impl Core {
         self.judge_merges(merges);
         if scope == Scope::Full {
             // A remote check doesn't see all that was answered.
-            (self.overwrites_approved, self.overwrites_denied, self.merge_answer) = (false, false, None);
+            self.answers_may_end();
+            if self.deletes_denied_until.is_some_and(|sweep| sweep <= self.sweeps_begun) {
+                self.deletes_denied_until = None;
+            }
         }
         let (diverged, mended) =
             std::mem::take(&mut self.diverged).into_iter().partition(|(_, by)| *by >= self.sweeps_begun);
