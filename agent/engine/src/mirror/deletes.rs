@@ -190,6 +190,7 @@ impl Deletes {
     /// It was let go, and is done or won't be.
     pub fn ended(&mut self, path: &RelPath) {
         self.going.remove(path);
+        self.approved.remove(path);
     }
 
     #[must_use]
@@ -285,7 +286,7 @@ impl Deletes {
         // The deepest first, so that folders that become empty can go.
         for path in ready.into_iter().rev() {
             let Some(held) = self.held.remove(&path) else { continue };
-            let was_approved = self.approved.remove(&path) || approved;
+            let was_approved = approved || self.approved.contains(&path);
             if !was_approved && !held.task.operation.moved {
                 self.window.executed += 1;
                 if self.executed.len() < EXECUTED_MAX {

@@ -69,12 +69,17 @@ impl Core {
             return;
         }
         self.end_halt(HaltReason::TooManyDeletes);
+        if self.let_deletes_go() && self.deletes.len() == 0 {
+            self.deletes_approved = false;
+        }
+    }
+
+    /// False: there were none.
+    fn let_deletes_go(&mut self) -> bool {
+        let now = self.now();
         let tasks = self.deletes.take(now, self.deletes_approved);
         if tasks.is_empty() {
-            return;
-        }
-        if self.deletes.len() == 0 {
-            self.deletes_approved = false;
+            return false;
         }
         let noted = self.deletes.save();
         self.effects.push(Effect::Apply(noted));
@@ -82,6 +87,7 @@ impl Core {
             self.pick_up(task.operation.path.clone(), now);
             self.queue.push_back(task);
         }
+        true
     }
 
     /// Nearly everything changed at once on one side (ransom, shifted time stamps, a wrong mount): a person has to say so.
@@ -229,6 +235,8 @@ impl Core {
                 let utc = self.context.utc_ms();
                 self.deletes.begin_window(utc, self.files);
                 self.end_halt(row.reason);
+                // Before any that come meanwhile.
+                self.let_deletes_go();
                 Ok(format!("{count} deletes will be done"))
             }
             (HaltReason::TooManyDeletes | HaltReason::RemoteEmptied, false) if only_sends => Err(CommandError {
