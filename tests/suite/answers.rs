@@ -126,3 +126,37 @@ async fn a_mirror_that_only_sends_says_that_it_brings_nothing_back() {
     assert!(String::from_utf8_lossy(&denied.stderr).contains("brings nothing back"), "{denied:?}");
     assert_eq!(pair.remote().await, files);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn folders_that_are_kept_hide_no_change_of_most_files() {
+    let mut pair = Pair::new().await;
+    pair.config["sync"]["directory_markers"] = json!(true);
+    for folder in 0..80 {
+        fs::create_dir_all(pair.root.join(format!("empty/{folder}"))).unwrap();
+    }
+    pair.fill(FILES, 3);
+    let mut agent = pair.start().await;
+    let good = pair.local();
+    agent
+        .meanwhile(false, || {
+            for path in good.keys() {
+                write(&pair.root.join(path), format!("encrypted {path}"));
+            }
+        })
+        .await;
+    let halt = agent.halted(MIRROR, &["everything-changed"]).await;
+    agent.ask(&["sync", "deny", &halt]);
+    wait::until("all is back", async || {
+        let found = pair.local();
+        wait::hold(good.iter().all(|(path, content)| found.get(path) == Some(content)), "not yet")
+    })
+    .await;
+    agent
+        .meanwhile(true, || {
+            for path in pair.local().keys() {
+                fs::remove_file(pair.root.join(path)).unwrap();
+            }
+        })
+        .await;
+    agent.halted(MIRROR, &["too-many-deletes", "root-emptied"]).await;
+}

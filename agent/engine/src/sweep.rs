@@ -467,15 +467,17 @@ impl Merge {
         };
         let ancestor = if ancestor_path.as_ref() == Some(&path) { self.ancestors.head.take() } else { None };
         self.at = Some(path.clone());
-        self.swept.listed += u64::from(listed.is_some());
-        self.swept.walked += u64::from(local.is_some());
-        self.swept.ancestors += u64::from(ancestor.is_some());
-        self.swept.missing += u64::from(ancestor.is_some() && listed.is_none());
+        // Folders are no files: with a marker for each of them the guards would never see that most files are concerned.
+        let is_file = !path.is_marker();
+        self.swept.listed += u64::from(is_file && listed.is_some());
+        self.swept.walked += u64::from(is_file && local.is_some());
+        self.swept.ancestors += u64::from(is_file && ancestor.is_some());
+        self.swept.missing += u64::from(is_file && ancestor.is_some() && listed.is_none());
         // Those of a mirror that only receives are nowhere but here.
         let only_here = context.config.policy.direction == Direction::Pull && local.is_some();
         let counts = (ancestor.is_some() || only_here) && is_conflict_copy_of(&path).is_some();
         self.swept.conflict_copies += u64::from(counts);
-        self.swept.ancestors_present += u64::from(ancestor.is_some() && local.is_some());
+        self.swept.ancestors_present += u64::from(is_file && ancestor.is_some() && local.is_some());
 
         // They come in the order of the paths.
         while let Some(unreadable) = self.unreadable.front() {

@@ -121,8 +121,9 @@ impl ReplicaState for SimState {
 
     async fn ancestor_totals(&self) -> Result<(u64, u64), StateError> {
         let total = |rows: &Rows| {
-            let bytes = rows.ancestors.values().map(|ancestor| ancestor.fingerprint.size).sum();
-            (rows.ancestors.len() as u64, bytes)
+            let files = rows.ancestors.iter().filter(|(path, _)| !path.is_marker());
+            let sizes = files.map(|(_, ancestor)| ancestor.fingerprint.size);
+            (sizes.clone().count() as u64, sizes.sum())
         };
         self.0.rows("totals", total).await
     }

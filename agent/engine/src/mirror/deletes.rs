@@ -201,7 +201,9 @@ impl Deletes {
     /// Deletes that count for the guard.
     #[must_use]
     pub fn counted(&self) -> u64 {
-        let counts = |(path, held): &(&RelPath, &Held)| !held.task.operation.moved && !self.approved.contains(*path);
+        let counts = |(path, held): &(&RelPath, &Held)| {
+            !held.task.operation.moved && !self.approved.contains(*path) && !path.is_marker()
+        };
         self.held.iter().filter(counts).count() as u64
     }
 
@@ -288,7 +290,7 @@ impl Deletes {
             let Some(held) = self.held.remove(&path) else { continue };
             let was_approved = approved || self.approved.contains(&path);
             if !was_approved && !held.task.operation.moved {
-                self.window.executed += 1;
+                self.window.executed += u64::from(!path.is_marker());
                 if self.executed.len() < EXECUTED_MAX {
                     let object = match &held.task.operation.action {
                         Action::DeleteObject { remote } => Some(remote.clone()),
@@ -311,7 +313,7 @@ impl Deletes {
         if let Some(at) = self.executed.iter().rposition(|executed| executed.path == *path) {
             self.executed.remove(at);
             self.noted -= usize::from(at < self.noted);
-            self.window.executed = self.window.executed.saturating_sub(1);
+            self.window.executed = self.window.executed.saturating_sub(u64::from(!path.is_marker()));
         }
     }
 

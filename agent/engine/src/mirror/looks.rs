@@ -244,7 +244,7 @@ impl Core {
             self.queue.push_back(task);
             return;
         }
-        let is_joined = by_sweep && !self.hydrated && task.ancestor.is_none();
+        let is_joined = by_sweep && !self.hydrated && task.ancestor.is_none() && !path.is_marker();
         if is_joined && matches!(task.operation.action, Action::Record { .. } | Action::ApplyMode { .. }) {
             self.common += 1;
         }
