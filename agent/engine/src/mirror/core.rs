@@ -647,9 +647,13 @@ impl Core {
         let working = !self.paused;
         let looking = working && self.looks < LOOKS_MAX && self.queue.len() < limits.queue_max && self.outage.is_none();
         let gathered_ms = if self.looks > 0 { self.look_began_ms + GATHER_MS } else { 0 };
-        let sweep_ms = match self.failed_sweeps {
-            0 => self.next_remote_ms.min(self.next_scan_ms),
-            _ => self.next_remote_ms,
+        let sweep_ms = if self.shares() && self.context.shared.metadata_is_away() {
+            // Their first answer is an event of its own.
+            self.local_sweep_due_ms()
+        } else if self.shares() && !self.feed.is_listed() {
+            None
+        } else {
+            Some(if self.failed_sweeps == 0 { self.next_remote_ms.min(self.next_scan_ms) } else { self.next_remote_ms })
         };
         [
             flush,
@@ -657,7 +661,7 @@ impl Core {
             self.deletes.burst_ends_ms(limits.burst_quiet_ms, limits.burst_max_ms).filter(|due| working && *due > now),
             self.unresolved.values().map(|(_, due)| *due).min().filter(|_| working && self.resolving.len() < LOOKS_MAX),
             self.displaced.iter().map(|(_, due)| *due).min().filter(|_| self.settling < SETTLING_MAX),
-            Some(sweep_ms).filter(|_| working && self.sweeping.is_none() && (!self.shares() || self.feed.is_listed())),
+            sweep_ms.filter(|_| working && self.sweeping.is_none()),
             self.probe_failed.as_ref().map(|failed| failed.retry_ms).filter(|due| working && *due > now),
             self.outage.as_ref().map(|outage| outage.retry_ms).filter(|due| working && *due > now),
             Some(self.next_eviction_ms).filter(|_| working),

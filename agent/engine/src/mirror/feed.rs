@@ -23,6 +23,9 @@ const POLL_MS: u64 = 2_000;
 const FAILED_LISTINGS_MAX: u32 = 3;
 /// And for so long nobody here has another one.
 const REST_MS: u64 = 60_000;
+/// A halted mirror leaves the listing to others; where nobody else has taken it, it lists once each time, for what ends a
+/// halt may be seen by a listing alone. Longer than a lease lasts.
+const STAND_IN_MS: u64 = 20_000;
 /// Listing takes at most a tenth of the time.
 const LIST_SHARE: u64 = 10;
 /// How far it has come, a replica tells the others at most this often.
@@ -47,6 +50,9 @@ pub(super) struct Follower {
     /// The rows tell all that the bucket holds.
     listed: bool,
     asking_listed: bool,
+    /// The feed was lost since that was asked: the answer is about other tables.
+    asked_in_vain: bool,
+    next_ask_ms: u64,
     /// News that are not through yet, in the order of the feed: the last sequence number of each batch, and its paths.
     news: VecDeque<(u64, BTreeSet<RelPath>)>,
     /// Everything up to here is in this replica once `news` is through.
@@ -61,6 +67,8 @@ pub(super) struct Follower {
 
     next_prune_ms: u64,
     is_lister: bool,
+    /// Halted: lists only where nobody else does.
+    stands_in: bool,
     leasing: bool,
     next_lease_ms: u64,
     listing: bool,
@@ -107,15 +115,23 @@ impl Core {
         }
         self.beat(now);
         let begun = self.feed.position.is_some();
-        if begun && !self.feed.listed && !self.feed.asking_listed && self.feed.failed_polls == 0 {
+        let may_ask = !self.feed.asking_listed && self.feed.next_ask_ms <= now;
+        if begun && !self.feed.listed && may_ask && self.feed.failed_polls == 0 {
             self.feed.asking_listed = true;
+            self.feed.next_ask_ms = now + POLL_MS;
             self.effects.push(Effect::AskListed);
         }
         if begun && self.feed.failed_polls == 0 && self.feed.news.is_empty() && self.swept_once {
             self.tell_standing(now);
         }
-        if self.paused || !self.halts.is_empty() || self.draining {
+        if self.paused || self.draining {
             return self.stop_listing();
+        }
+        if self.halts.is_empty() {
+            self.feed.stands_in = false;
+        } else if !std::mem::replace(&mut self.feed.stands_in, true) {
+            // Somebody else is to have it.
+            self.rest_from_listing(STAND_IN_MS);
         }
         if self.feed.is_lister && self.feed.next_prune_ms <= now {
             self.feed.next_prune_ms = now + PRUNE_MS;
@@ -150,6 +166,11 @@ impl Core {
         }
     }
 
+    fn rest_from_listing(&mut self, milliseconds: u64) {
+        self.stop_listing();
+        self.feed.next_lease_ms = self.now() + milliseconds;
+    }
+
     /// When something of the feed is due without an event.
     pub(super) fn feed_due_ms(&self) -> Option<u64> {
         let wait_ms = self.feed.waits.iter().map(|wait| wait.deadline_ms).min();
@@ -157,11 +178,13 @@ impl Core {
             return wait_ms;
         }
         let feed = &self.feed;
-        let may_list = !(self.paused || !self.halts.is_empty() || self.draining) && feed.position.is_some();
+        let may_list = !(self.paused || self.draining) && feed.position.is_some();
         [
             wait_ms,
             Some(feed.next_poll_ms).filter(|_| !feed.polling),
             self.beat_due_ms(),
+            Some(feed.next_ask_ms)
+                .filter(|_| feed.position.is_some() && !feed.listed && !feed.asking_listed && feed.failed_polls == 0),
             Some(feed.next_lease_ms).filter(|_| may_list && !feed.leasing),
             Some(feed.next_list_ms).filter(|_| may_list && feed.is_lister && !feed.listing && self.outage.is_none()),
         ]
@@ -202,7 +225,8 @@ impl Core {
                 self.tell(&Told::FeedLost);
                 self.feed.position = None;
                 self.feed.listed = false;
-                self.feed.next_poll_ms = now;
+                self.feed.asked_in_vain = self.feed.asking_listed;
+                (self.feed.next_poll_ms, self.feed.next_ask_ms) = (now, now);
             }
             Followed::Went { position, news, more } => {
                 let seq = position.cursor.as_ref().map_or(0, |cursor| cursor.sequence);
@@ -293,12 +317,16 @@ impl Core {
     /// The answer to whether the rows tell all.
     pub(super) fn listed_known(&mut self, result: Result<bool, StateError>) {
         self.feed.asking_listed = false;
+        if std::mem::take(&mut self.feed.asked_in_vain) {
+            self.feed.next_ask_ms = self.now();
+            return;
+        }
         match result {
             Ok(true) => {
                 self.feed.listed = true;
                 self.want_sweep(Scope::Full);
             }
-            // Asked again with the next poll.
+            // Asked again in a while: a first listing may take long.
             Ok(false) => {}
             Err(error) => self.trouble(&Failure::Metadata(error)),
         }
@@ -331,6 +359,10 @@ impl Core {
                     self.tell(&Told::BucketListed { milliseconds, objects, recorded });
                     // Before anybody hints it.
                     self.news_hinted();
+                    self.feed.next_ask_ms = now;
+                }
+                if self.feed.stands_in {
+                    self.rest_from_listing(STAND_IN_MS);
                 }
             }
             Err(failure) => {
@@ -341,8 +373,7 @@ impl Core {
                 if self.feed.failed_listings >= FAILED_LISTINGS_MAX {
                     // It may be this agent's way to the store alone.
                     self.feed.failed_listings = 0;
-                    self.stop_listing();
-                    self.feed.next_lease_ms = now + REST_MS;
+                    self.rest_from_listing(REST_MS);
                     self.feed.next_list_ms = now;
                 }
             }

@@ -65,6 +65,11 @@ impl Core {
         }
     }
 
+    /// When the next one is due without an event; one is enough until somebody wants another.
+    pub(super) fn local_sweep_due_ms(&self) -> Option<u64> {
+        Some(self.next_scan_ms).filter(|_| self.hydrated && !self.swept_locally)
+    }
+
     fn swept_locally(&mut self, swept: &Swept) {
         self.sweeping = None;
         self.context.sweep_ends();
