@@ -10,7 +10,7 @@ use gosync_plan::identity::Identity;
 use gosync_plan::{Digests, Fingerprint, Generation, RelPath};
 
 use super::download::{Fetched, NewFile, compare};
-use super::upload::{acknowledged, begin, head_patiently, not_sent, told_mode, unresolved};
+use super::upload::{acknowledged, begin, head_patiently, not_sent, tells_of, unresolved};
 use super::{Outcome, Task, tmp_path, turn};
 use crate::context::Context;
 use crate::crash::{self, CrashPoint};
@@ -47,12 +47,7 @@ pub async fn copy_in_bucket(
     }
     let prefix = &context.config.prefix;
     // A copy keeps what the object says of itself, so that has to be what would be said of this file.
-    let tells_the_same = |head: &Head| {
-        head.generation.etag == etag
-            && head.facts.mtime_ns == Some(local.mtime_ns)
-            && told_mode(context, local)
-                .is_none_or(|mode| head.facts.mode.is_some_and(|told| (told ^ mode) & 0o7777 == 0))
-    };
+    let tells_the_same = |head: &Head| head.generation.etag == etag && tells_of(context, &head.facts, local);
     if !head_patiently(context, &prefix.key(&source)).await?.is_some_and(|head| tells_the_same(&head)) {
         return Ok(None);
     }

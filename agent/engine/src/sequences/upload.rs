@@ -590,20 +590,33 @@ async fn write_down(context: &Context, entry: &JournalEntry, generation: Generat
     Ok(())
 }
 
+/// Whether these facts are what would be said of this file.
+pub(super) fn tells_of(context: &Context, facts: &ObjectFacts, local: Fingerprint) -> bool {
+    facts.mtime_ns == Some(local.mtime_ns)
+        && told_mode(context, local).is_none_or(|mode| facts.mode.is_some_and(|told| (told ^ mode) & 0o7777 == 0))
+}
+
 /// What became of a journalled upload: `Some` when the object at the key is it.
 pub async fn resolve(
     context: &Context,
     entry: &JournalEntry,
     expected_etag: Option<&str>,
 ) -> Result<Option<Generation>, Failure> {
-    let JournalKind::Upload { digests, .. } = &entry.kind else { return Ok(None) };
+    let JournalKind::Upload { digests, local, open, .. } = &entry.kind else { return Ok(None) };
     let key = context.config.prefix.key(&entry.path);
     let Some(head) = head_patiently(context, &key).await? else { return Ok(None) };
     if planted::is(Planted::NonceTrustedAlone) && head.facts.nonce == Some(entry.id) {
         return Ok(Some(head.generation));
     }
-    if head.facts.nonce != Some(entry.id) || head.generation.size != digests.size {
+    if head.generation.size != digests.size {
         return Ok(None);
+    }
+    if head.facts.nonce != Some(entry.id) {
+        // A copy that the bucket made of another object carries what that one did.
+        let is_it = same_as_generation(digests, &head.generation, Some(&head.facts)) == Identity::Same
+            && tells_of(context, &head.facts, *local)
+            && !open;
+        return Ok(is_it.then_some(head.generation));
     }
     if expected_etag == Some(head.generation.etag.as_str()) {
         return Ok(Some(head.generation));
