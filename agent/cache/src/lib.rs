@@ -2,7 +2,7 @@
 //!
 //! * [`RedisCache`]: entries, statistics and hints, behind a circuit: a Redis that is down, hangs or refuses costs nobody
 //!   more than one short wait;
-//! * [`CachedMetadata`]: a metadata store that reads through the cache, whatever is behind it.
+//! * [`cached`]: a metadata store that reads through the cache (the engine's `CachedMetadata`), whatever is behind it.
 //!
 //! Nothing that comes out of Redis is believed here: that is decided by the engine's `StoreCache`.
 
@@ -13,5 +13,5 @@ mod metadata;
 mod redis;
 
 pub use config::{ConfigError, RedisConfig};
-pub use metadata::CachedMetadata;
+pub use metadata::{cached, cached_telling};
 pub use redis::RedisCache;

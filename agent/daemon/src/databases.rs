@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use gosync_api::config::{Metadata, MetadataKind, Postgres};
-use gosync_cache::{CachedMetadata, RedisCache};
+use gosync_cache::{RedisCache, cached_telling};
 use gosync_engine::Hint;
 use gosync_engine::ports::state::StateErrorKind;
 use gosync_engine::ports::{MetadataStore, StateError};
@@ -83,8 +83,8 @@ impl Databases {
         let metadata: Arc<dyn MetadataStore> = match &cache {
             Some(cache) => {
                 let neighbours = Arc::clone(neighbours);
-                let cached = CachedMetadata::new(server, Arc::clone(cache) as _);
-                Arc::new(cached.telling(move || neighbours.tell_all(&Hint::Feed)))
+                let tell = move || neighbours.tell_all(&Hint::Feed);
+                Arc::new(cached_telling(server, Arc::clone(cache) as _, tell))
             }
             None => {
                 if settings.listen {

@@ -5,11 +5,11 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use futures_util::{FutureExt as _, StreamExt as _};
-use gosync_cache::CachedMetadata;
+use gosync_cache::{cached, cached_telling};
 use gosync_engine::ports::cache::CacheLimits;
 use gosync_engine::ports::cache_memory::MemoryCache;
 use gosync_engine::ports::metadata::{Changes, Expected, FileChange, FileRow, FilesQuery, Recorded, StoreRow};
-use gosync_engine::ports::{Cache, MetadataStore, StoreCache, metadata_conformance};
+use gosync_engine::ports::{Cache, CachedMetadata, MetadataStore, StoreCache, metadata_conformance};
 use gosync_metadata::{JournalMode, PostgresMetadata, SqliteMetadata};
 use gosync_plan::Generation;
 use gosync_tests::postgres::Postgres;
@@ -50,8 +50,7 @@ impl Agents {
     async fn new(cache: &Arc<dyn Cache>, count: usize) -> Self {
         let folder = Folder::new("rows");
         let database = sqlite(folder.path()).await;
-        let agents: Vec<_> =
-            (0..count).map(|_| CachedMetadata::new(Arc::clone(&database) as _, Arc::clone(cache))).collect();
+        let agents: Vec<_> = (0..count).map(|_| cached(Arc::clone(&database) as _, Arc::clone(cache))).collect();
         let store = database.store("http://s3", "bucket").await.unwrap();
         for agent in &agents {
             assert_eq!(agent.store("http://s3", "bucket").await.unwrap(), store);
@@ -99,8 +98,8 @@ async fn metadata_behind_a_cache_does_what_its_port_says() {
     full.set_bytes_allowed(Some(1));
     for cache in [real, dynamic(&memory()), dynamic(&broken), dynamic(&full)] {
         let folder = Folder::new("conformance");
-        let cached = CachedMetadata::new(sqlite(folder.path()).await, cache);
-        metadata_conformance::conforms(&cached).await.unwrap();
+        let metadata = cached(sqlite(folder.path()).await, cache);
+        metadata_conformance::conforms(&metadata).await.unwrap();
     }
 }
 
@@ -111,11 +110,11 @@ async fn metadata_in_postgres_behind_a_redis_does_what_its_port_says() {
     let redis = Redis::start().await;
     let cache: Arc<dyn Cache> = Arc::new(open(&config(&redis)).await);
     let metadata = Arc::new(PostgresMetadata::open(database.settings()).await.unwrap());
-    metadata_conformance::conforms(&CachedMetadata::new(Arc::clone(&metadata) as _, Arc::clone(&cache))).await.unwrap();
+    metadata_conformance::conforms(&cached(Arc::clone(&metadata) as _, Arc::clone(&cache))).await.unwrap();
 
     // Two agents with connections of their own.
     let other = PostgresMetadata::open(database.settings()).await.unwrap();
-    let agents = [CachedMetadata::new(metadata, Arc::clone(&cache)), CachedMetadata::new(Arc::new(other), cache)];
+    let agents = [cached(metadata, Arc::clone(&cache)), cached(Arc::new(other), cache)];
     let mut store = 0;
     for agent in &agents {
         store = agent.store("http://s3", "bucket").await.unwrap().id;
@@ -289,7 +288,7 @@ async fn an_agent_is_told_of_what_another_one_commits() {
     let cache = Arc::new(open(&config(&redis)).await);
     let agents = Agents::new(&(Arc::clone(&cache) as Arc<dyn Cache>), 1).await;
     let (teller, mut told) = tokio::sync::watch::channel(());
-    let listener = CachedMetadata::new(Arc::clone(&agents.database) as _, Arc::clone(&cache) as _).telling(move || {
+    let listener = cached_telling(Arc::clone(&agents.database) as _, Arc::clone(&cache) as _, move || {
         let _ = teller.send(());
     });
     listener.store("http://s3", "bucket").await.unwrap();

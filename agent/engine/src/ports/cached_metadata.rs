@@ -8,20 +8,19 @@
 //! Everything else is passed on as it is: feed, leases and states are the database's alone. A kill between a write and its
 //! mark is a lost mark.
 
-use std::collections::{BTreeSet, HashMap};
+use std::any::Any;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
-use futures_util::StreamExt as _;
-use gosync_engine::ports::cache::Cache;
-use gosync_engine::ports::cache_entries::{FILL_WITHIN_MS, FeedHead, RowFound};
-use gosync_engine::ports::metadata::{
+
+use super::cache::Cache;
+use super::cache_entries::{FILL_WITHIN_MS, FeedHead, RowFound, StoreCache};
+use super::metadata::{
     ChangeRow, Changes, Cursor, FileChange, FileRow, FilesQuery, MetadataStore, Pruned, Recorded, StoreRow,
     SyncConfigRow, SyncStateRow,
 };
-use gosync_engine::ports::{StateError, StoreCache};
-use tokio_util::task::AbortOnDropHandle;
+use super::state::StateError;
 
 /// Keys whose newest change is remembered; beyond that, only that there were changes.
 const KNOWN_MAX: usize = 10_000;
@@ -29,9 +28,15 @@ const KNOWN_MAX: usize = 10_000;
 pub struct CachedMetadata {
     inner: Arc<dyn MetadataStore>,
     cache: Arc<dyn Cache>,
+    /// Milliseconds that never go back.
+    now_ms: Box<dyn Fn() -> u64 + Send + Sync>,
     stores: Mutex<HashMap<i64, Known>>,
-    tell: Option<Arc<dyn Fn() + Send + Sync>>,
+    opened: Option<Opened>,
 }
+
+type Opened = Box<dyn Fn(&StoreCache) -> Kept + Send + Sync>;
+/// Whatever has to live as long as the cache of a store is used.
+pub type Kept = Box<dyn Any + Send + Sync>;
 
 /// What this agent knows of one store.
 struct Known {
@@ -49,7 +54,7 @@ struct Known {
     changed: HashMap<String, u64>,
     /// Keys that were changed here and that the cache could not be told of.
     unmarked: BTreeSet<String>,
-    _listening: Option<AbortOnDropHandle<()>>,
+    _kept: Option<Kept>,
 }
 
 impl Known {
@@ -70,15 +75,18 @@ impl Known {
 
 impl CachedMetadata {
     #[must_use]
-    pub fn new(inner: Arc<dyn MetadataStore>, cache: Arc<dyn Cache>) -> Self {
-        Self { inner, cache, stores: Mutex::default(), tell: None }
+    pub fn new(
+        inner: Arc<dyn MetadataStore>,
+        cache: Arc<dyn Cache>,
+        now_ms: impl Fn() -> u64 + Send + Sync + 'static,
+    ) -> Self {
+        Self { inner, cache, now_ms: Box::new(now_ms), stores: Mutex::default(), opened: None }
     }
 
-    /// The same, which calls `tell` whenever somebody may have changed a store whose row was asked for here: hints, so too
-    /// often and sometimes not at all.
+    /// The same, which calls `opened` whenever it begins to use the cache of a store, whose row was asked for here.
     #[must_use]
-    pub fn telling(self, tell: impl Fn() + Send + Sync + 'static) -> Self {
-        Self { tell: Some(Arc::new(tell)), ..self }
+    pub fn opening(self, opened: impl Fn(&StoreCache) -> Kept + Send + Sync + 'static) -> Self {
+        Self { opened: Some(Box::new(opened)), ..self }
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<i64, Known>> {
@@ -99,14 +107,7 @@ impl CachedMetadata {
             return;
         }
         let cache = StoreCache::new(Arc::clone(&self.cache), &row.epoch);
-        let listening = self.tell.clone().map(|tell| {
-            let mut heads = cache.heads();
-            AbortOnDropHandle::new(tokio::spawn(async move {
-                while heads.next().await.is_some() {
-                    tell();
-                }
-            }))
-        });
+        let kept = self.opened.as_ref().map(|opened| opened(&cache));
         let known = Known {
             cache,
             endpoint: endpoint.to_owned(),
@@ -117,7 +118,7 @@ impl CachedMetadata {
             floor: 0,
             changed: HashMap::new(),
             unmarked: BTreeSet::new(),
-            _listening: listening,
+            _kept: kept,
         };
         stores.insert(row.id, known);
     }
@@ -211,15 +212,16 @@ impl MetadataStore for CachedMetadata {
         let Some((cache, head, asked)) = asked.filter(|(_, _, asked)| up && !asked.is_empty()) else {
             return self.inner.files_by_key(store, keys).await;
         };
-        let began = Instant::now();
-        let cached: HashMap<&str, RowFound> = asked.iter().map(|(key, _)| *key).zip(cache.rows(&asked).await).collect();
+        let began_ms = (self.now_ms)();
+        let cached: BTreeMap<&str, RowFound> =
+            asked.iter().map(|(key, _)| *key).zip(cache.rows(&asked).await).collect();
         let missing: Vec<String> =
             keys.iter().filter(|key| !matches!(cached.get(key.as_str()), Some(RowFound::Row(_)))).cloned().collect();
-        let mut read: HashMap<&str, Option<FileRow>> = HashMap::new();
+        let mut read: BTreeMap<&str, Option<FileRow>> = BTreeMap::new();
         if !missing.is_empty() {
             read = missing.iter().map(String::as_str).zip(self.inner.files_by_key(store, &missing).await?).collect();
         }
-        if began.elapsed() < Duration::from_millis(FILL_WITHIN_MS) {
+        if (self.now_ms)() < began_ms + FILL_WITHIN_MS {
             let fill: Vec<(String, Option<FileRow>)> = read
                 .iter()
                 .filter(|(key, _)| matches!(cached.get(*key), Some(RowFound::Miss)))

@@ -5,6 +5,7 @@ pub mod cache;
 pub mod cache_conformance;
 pub mod cache_entries;
 pub mod cache_memory;
+pub mod cached_metadata;
 pub mod local;
 #[cfg(feature = "conformance")]
 pub mod local_conformance;
@@ -22,6 +23,7 @@ use std::sync::Arc;
 
 pub use cache::{Cache, CacheError, CacheErrorKind};
 pub use cache_entries::StoreCache;
+pub use cached_metadata::CachedMetadata;
 pub use local::{FolderEntry, Lease, LocalTree, RootFacts, Space, Stat, TreeError, TreeErrorKind, TreeFile};
 pub use metadata::{FileRow, MetadataStore};
 pub use observer::{Event, Observer};
