@@ -12,7 +12,8 @@ use crate::output::Output;
 
 pub fn run(args: &SimArgs, output: &Output) -> Result<ExitCode, Failure> {
     // The history of a broken promise is taken from the story, so it is kept also when it isn't printed.
-    let options = Options { steps: args.steps, agents: args.agents, story: true, ..Options::new(args.seed) };
+    let SimArgs { seed, steps, agents, shared } = *args;
+    let options = Options { steps, agents, shared, story: true, ..Options::new(seed) };
     let outcome = simulate(&options);
     output.result(&as_json(&outcome, args), |_| {
         let mut lines = if output.chatty() { outcome.story.clone() } else { Vec::new() };
@@ -36,6 +37,7 @@ fn as_json(outcome: &Outcome, args: &SimArgs) -> Value {
         "seed": outcome.seed,
         "steps": args.steps,
         "agents": args.agents,
+        "shared": args.shared,
         "kept": outcome.violations.is_empty(),
         "violations": violations.collect::<Vec<_>>(),
         "stats": {

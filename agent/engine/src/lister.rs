@@ -11,6 +11,7 @@ use gosync_plan::Generation;
 use crate::context::Context;
 use crate::feed::{OUTSIDE, is_ours};
 use crate::look::Failure;
+use crate::planted::{self, Planted};
 use crate::ports::metadata::{Expected, FileChange, FileRow, FilesQuery};
 use crate::ports::store::{ListPage, ListRequest, Listed};
 use crate::sweep::{check_order, list_page};
@@ -85,7 +86,7 @@ pub async fn list(context: &Context) -> Result<Listing, Failure> {
         let changes = confirmed(context, differing).await?;
         for batch in changes.chunks(BATCH_ROWS) {
             // Whoever stood still for too long is not the one who lists any more.
-            if !take_lease(context).await? {
+            if !planted::is(Planted::LeaseNotRechecked) && !take_lease(context).await? {
                 return Ok(listing);
             }
             let recorded =
@@ -97,7 +98,7 @@ pub async fn list(context: &Context) -> Result<Listing, Failure> {
             None => break,
         }
     }
-    if !take_lease(context).await? {
+    if !planted::is(Planted::LeaseNotRechecked) && !take_lease(context).await? {
         return Ok(listing);
     }
     let head = first_head.unwrap_or_default();

@@ -19,6 +19,14 @@ pub enum Planted {
     StaleListingDeletes,
     /// Over the cap of conflict copies the file is overwritten instead of held.
     CapOverwrites,
+    /// A change takes its sequence number before the order of commits is fixed. (In the simulator's metadata.)
+    SequenceBeforeCommit,
+    /// A cursor is a number alone: a restored backup goes unnoticed. (In the simulator's metadata.)
+    CursorWithoutRowId,
+    /// What stands in the cache is believed without a proof.
+    CacheTrusted,
+    /// Whoever lists asks for its lease once, and not before each batch.
+    LeaseNotRechecked,
 }
 
 #[cfg(debug_assertions)]
@@ -35,17 +43,17 @@ mod switch {
         PLANTED.with(|cell| cell.set(planted));
     }
 
-    pub(crate) fn is(planted: Planted) -> bool {
+    #[must_use]
+    pub fn is(planted: Planted) -> bool {
         PLANTED.with(Cell::get) == planted
     }
 }
 
 #[cfg(debug_assertions)]
-pub(crate) use switch::is;
-#[cfg(debug_assertions)]
-pub use switch::set;
+pub use switch::{is, set};
 
 #[cfg(not(debug_assertions))]
-pub(crate) const fn is(_: Planted) -> bool {
+#[must_use]
+pub const fn is(_: Planted) -> bool {
     false
 }

@@ -15,6 +15,8 @@ use md5::{Digest, Md5};
 
 /// By then everybody has seen the first one in a listing.
 const LOOKALIKE_SECONDS: u64 = 30;
+/// A row that was written without the time of its object never tells it from a later one of the same content.
+pub const LOOKALIKE_FOR_EVER: u64 = u64::MAX / 2;
 
 type Outcome<T> = Result<T, StoreErrorKind>;
 
@@ -48,6 +50,8 @@ pub struct Bucket {
     pub crc64nvme: bool,
     /// The store's clock, seconds since 1970; set before each request.
     pub clock_seconds: u64,
+    /// How long an object is taken for the one with the same ETag before it.
+    pub lookalike_seconds: u64,
     /// Newest last. A key without a current object has no entry in an unversioned bucket.
     keys: BTreeMap<String, Vec<Version>>,
     uploads: BTreeMap<String, Upload>,
@@ -63,6 +67,7 @@ impl Bucket {
             opaque_etags,
             crc64nvme,
             clock_seconds: 0,
+            lookalike_seconds: LOOKALIKE_SECONDS,
             keys: BTreeMap::new(),
             uploads: BTreeMap::new(),
             seen: BTreeMap::new(),
@@ -111,7 +116,7 @@ impl Bucket {
             object.etag = hex(&Md5::digest(format!("sealed {version}"))) + &parts;
         }
         let seen = self.seen.insert((key.to_owned(), object.etag.clone()), self.clock_seconds);
-        object.looks_unchanged = seen.is_some_and(|seen| self.clock_seconds < seen + LOOKALIKE_SECONDS);
+        object.looks_unchanged = seen.is_some_and(|seen| self.clock_seconds < seen + self.lookalike_seconds);
         let generation = Generation { last_modified: None, ..object.generation() };
         let versions = self.keys.entry(key.to_owned()).or_default();
         if !self.versioned {
@@ -148,8 +153,13 @@ impl Bucket {
             return Err(StoreErrorKind::PreconditionFailed);
         }
         self.check(target, condition)?;
-        let etag = hex(&Md5::digest(&object.body));
-        Ok(self.store(target, Object { etag, part_bytes: None, ..object }))
+        let (etag, is_alike) = (hex(&Md5::digest(&object.body)), object.looks_unchanged);
+        let generation = self.store(target, Object { etag, part_bytes: None, ..object });
+        // Nor did whoever asked for the copy know which of them it would be.
+        if let Some((_, Some(copy))) = self.keys.get_mut(target).and_then(|versions| versions.last_mut()) {
+            copy.looks_unchanged |= is_alike;
+        }
+        Ok(generation)
     }
 
     pub fn delete(&mut self, key: &str, condition: &Condition) -> Outcome<()> {

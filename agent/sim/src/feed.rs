@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use gosync_engine::planted::{self, Planted};
 use gosync_engine::ports::FileRow;
 use gosync_engine::ports::metadata::{
     ChangeRow, ChangeType, Changes, Cursor, FileChange, FilesQuery, Pruned, Recorded, Refused, StoreRow, SyncConfigRow,
@@ -11,9 +12,14 @@ use gosync_plan::Generation;
 
 use crate::dice::Dice;
 
+#[derive(Clone)]
 pub struct Feed {
     /// Makes row ids that no other feed has.
     token: u64,
+    /// Numbers of stores are those of these tables alone.
+    first_store: i64,
+    /// Planted: changes that have their numbers and are not committed, and until when.
+    uncommitted: Vec<(u64, i64)>,
     /// Milliseconds since 1970; set before each call.
     pub clock_ms: i64,
     stores: Vec<Store>,
@@ -26,6 +32,7 @@ pub struct Feed {
     leases: BTreeMap<String, (String, i64, u64)>,
 }
 
+#[derive(Clone)]
 struct Store {
     endpoint: String,
     bucket: String,
@@ -38,8 +45,11 @@ struct Store {
 
 impl Feed {
     pub fn new(dice: &mut Dice) -> Self {
+        let token = u64::from_le_bytes(dice.bytes());
         Self {
-            token: u64::from_le_bytes(dice.bytes()),
+            token,
+            first_store: i64::try_from(token % 1_000).unwrap_or_default(),
+            uncommitted: Vec::new(),
             clock_ms: 0,
             stores: Vec::new(),
             next_file: 1,
@@ -54,7 +64,7 @@ impl Feed {
         if let Some(row) = self.known_store(endpoint, bucket) {
             return row;
         }
-        let id = i64::try_from(self.stores.len()).unwrap_or(i64::MAX);
+        let id = self.first_store + i64::try_from(self.stores.len()).unwrap_or_default();
         let row = StoreRow { id, epoch: format!("{:x}-{id}", self.token), head_seq: 0, pruned_seq: 0 };
         self.stores.push(Store {
             endpoint: endpoint.to_owned(),
@@ -67,17 +77,46 @@ impl Feed {
         row
     }
 
+    /// A backup was restored: what is recorded from now on was never there before.
+    pub fn is_restored(&mut self, dice: &mut Dice) {
+        self.token = u64::from_le_bytes(dice.bytes());
+    }
+
+    /// Somebody drops change rows up to here, whoever has read them.
+    pub fn prune_all(&mut self, dice: &mut Dice) {
+        for index in 0..self.stores.len() {
+            let row = &self.stores[index].row;
+            let (store, below) = (row.id, dice.between(row.pruned_seq, row.head_seq));
+            self.prune(store, below);
+        }
+    }
+
+    /// Planted: what was recorded after `head` gets through to readers only in a while.
+    pub fn commit_later(&mut self, store: i64, head: u64, milliseconds: u64) {
+        let until_ms = self.clock_ms + i64::try_from(milliseconds).unwrap_or_default();
+        let now = self.head(store);
+        self.uncommitted.extend((head + 1..=now).map(|sequence| (sequence, until_ms)));
+    }
+
+    pub fn head(&self, store: i64) -> u64 {
+        self.at(store).map_or(0, |store| store.row.head_seq)
+    }
+
+    fn is_committed(&self, sequence: u64) -> bool {
+        !self.uncommitted.iter().any(|(of, until_ms)| *of == sequence && self.clock_ms < *until_ms)
+    }
+
     pub fn known_store(&self, endpoint: &str, bucket: &str) -> Option<StoreRow> {
         let mut stores = self.stores.iter();
         stores.find(|store| store.endpoint == endpoint && store.bucket == bucket).map(|store| store.row.clone())
     }
 
     fn at(&self, store: i64) -> Option<&Store> {
-        self.stores.get(usize::try_from(store).ok()?)
+        self.stores.get(usize::try_from(store - self.first_store).ok()?)
     }
 
     fn at_mut(&mut self, store: i64) -> Option<&mut Store> {
-        self.stores.get_mut(usize::try_from(store).ok()?)
+        self.stores.get_mut(usize::try_from(store - self.first_store).ok()?)
     }
 
     pub fn file_by_id(&self, id: i64) -> Option<FileRow> {
@@ -131,7 +170,7 @@ impl Feed {
                 FileChange::Delete { key, expects: _, moved_to } => self.delete(store, client, &key, moved_to),
             };
         }
-        (Recorded { head: self.at(store).map_or(0, |store| store.row.head_seq), refused }, written)
+        (Recorded { head: self.head(store), refused }, written)
     }
 
     fn blank(&self, store: i64, key: &str, generation: &Generation, client: &str) -> FileRow {
@@ -279,10 +318,14 @@ impl Feed {
             None => 0,
             Some(cursor) => match store.changes.get(&cursor.sequence) {
                 Some(row) if row.row_id == cursor.row_id => cursor.sequence,
+                _ if planted::is(Planted::CursorWithoutRowId) && cursor.sequence >= store.row.pruned_seq => {
+                    cursor.sequence
+                }
                 _ => return Changes::CursorLost,
             },
         };
-        let rows: Vec<ChangeRow> = store.changes.range(from + 1..).take(limit).map(|(_, row)| row.clone()).collect();
+        let readable = store.changes.range(from + 1..).filter(|(sequence, _)| self.is_committed(**sequence));
+        let rows: Vec<ChangeRow> = readable.take(limit).map(|(_, row)| row.clone()).collect();
         let last = rows.last().map(|row| Cursor { sequence: row.seq, row_id: row.row_id.clone() });
         Changes::Next { rows, cursor: last.or_else(|| cursor.cloned()) }
     }
@@ -312,7 +355,7 @@ impl Feed {
     }
 
     pub fn change_at(&self, store: i64, sequence: u64) -> Option<ChangeRow> {
-        self.at(store)?.changes.get(&sequence).cloned()
+        self.at(store)?.changes.get(&sequence).filter(|_| self.is_committed(sequence)).cloned()
     }
 
     pub fn prefix_listed(&self, store: i64, prefix: &str) -> Option<u64> {
@@ -377,6 +420,10 @@ impl Feed {
         };
         self.leases.insert(name.to_owned(), (holder.to_owned(), until, fence));
         Some(fence)
+    }
+
+    pub fn is_held(&self, name: &str, holder: &str) -> bool {
+        self.leases.get(name).is_some_and(|(of, end, _)| of == holder && *end > self.clock_ms)
     }
 
     pub fn release(&mut self, name: &str, holder: &str) {

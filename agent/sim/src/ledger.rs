@@ -155,6 +155,13 @@ impl Ledger {
         }
     }
 
+    /// Somebody put another file there that holds just what a power loss had left of the one before.
+    pub fn replaced_by_its_like(&mut self, path: &str, id: ContentId) {
+        if let Some(whole) = self.remains.get(&(id, path.to_owned())).copied() {
+            self.discharge(whole, path, &[]);
+        }
+    }
+
     /// It was gone with its machine before anybody else had it.
     pub fn lost_with_its_machine(&mut self, id: ContentId) {
         let mine = self.owed.range_mut((id, String::new())..).take_while(|((other, _), _)| *other == id);
@@ -308,6 +315,15 @@ mod tests {
         assert_eq!(ledger.owed_at(whole).count(), 1, "nobody wanted that");
         ledger.step("a", Some(rest), None, &[]);
         assert!(ledger.leads_to_deletion("a", whole));
+        assert_eq!(ledger.owed_at(whole).count(), 0);
+    }
+
+    #[test]
+    fn who_puts_another_file_over_what_is_left_of_one_replaces_it_even_by_its_like() {
+        let (mut ledger, whole, rest) = ledger();
+        ledger.step("a", None, Some(whole), &[]);
+        ledger.suffered("a", whole, rest);
+        ledger.replaced_by_its_like("a", rest);
         assert_eq!(ledger.owed_at(whole).count(), 0);
     }
 

@@ -8,9 +8,11 @@
 //! nobody sees a mixture (P3), any moment may be the last (P4), and every delete has its proof (P5).
 
 mod bucket;
+mod cache;
 mod dice;
 mod disk;
 mod feed;
+mod fleet;
 mod judge;
 mod ledger;
 mod options;

@@ -12,6 +12,8 @@ pub struct Options {
     /// What users and tools do, all together.
     pub steps: u32,
     pub agents: usize,
+    /// The agents share their metadata: feed, listing and cache.
+    pub shared: bool,
     pub faults: Faults,
     /// Keep a line for each event; without it only violations are told.
     pub story: bool,
@@ -20,7 +22,13 @@ pub struct Options {
 impl Options {
     #[must_use]
     pub fn new(seed: u64) -> Self {
-        Self { seed, steps: 200, agents: 3, faults: Faults::default(), story: false }
+        Self { seed, steps: 200, agents: 3, shared: false, faults: Faults::default(), story: false }
+    }
+
+    /// A world of agents that share their metadata.
+    #[must_use]
+    pub fn shared(seed: u64) -> Self {
+        Self { shared: true, ..Self::new(seed) }
     }
 }
 
@@ -39,16 +47,38 @@ pub struct Faults {
     pub hints: bool,
     /// Users act between two system calls of an agent.
     pub races: bool,
+    /// Shared metadata are away, lose replies, are pruned, restored from a backup, or made anew.
+    pub metadata: bool,
+    /// What stands in the cache is lost, old or somebody else's.
+    pub cache: bool,
 }
 
 impl Default for Faults {
     fn default() -> Self {
-        Self { kills: true, power: true, store: true, disk: true, hints: true, races: true }
+        Self {
+            kills: true,
+            power: true,
+            store: true,
+            disk: true,
+            hints: true,
+            races: true,
+            metadata: true,
+            cache: true,
+        }
     }
 }
 
 impl Faults {
-    pub const NONE: Self = Self { kills: false, power: false, store: false, disk: false, hints: false, races: false };
+    pub const NONE: Self = Self {
+        kills: false,
+        power: false,
+        store: false,
+        disk: false,
+        hints: false,
+        races: false,
+        metadata: false,
+        cache: false,
+    };
 }
 
 /// What a host says when it is asked for leases.
@@ -120,10 +150,66 @@ pub struct Profile {
     pub filled: bool,
     /// A power loss takes data that a program wrote and nobody synced, and now and then some that was synced.
     pub loses_pages: bool,
+    /// What the agents share beside the bucket, if they do.
+    pub fleet: Option<FleetProfile>,
 }
 
+/// The peculiarities of what agents share.
+#[derive(Clone, Copy, Debug)]
+pub struct FleetProfile {
+    /// How likely a call of the metadata fails, or its reply is lost.
+    pub faults: f64,
+    /// Everybody, or one agent alone, is without the database for a while now and then.
+    pub goes_away: bool,
+    pub is_pruned: bool,
+    /// Somebody restores an older backup.
+    pub is_restored: bool,
+    /// Somebody makes the tables anew.
+    pub is_made_anew: bool,
+    /// There is a cache.
+    pub cache: bool,
+    /// How likely an entry is not what was put there.
+    pub wrong_entries: f64,
+    /// Full scans are so rare that only the feed can have told what one agent has of another.
+    pub lives_from_feed: bool,
+}
+
+impl FleetProfile {
+    fn roll(faults: Faults, dice: &mut Dice) -> Self {
+        let often = |wanted: bool, probability: f64, dice: &mut Dice| dice.chance(probability) && wanted;
+        Self {
+            faults: if often(faults.metadata, 0.5, dice) { 0.02 } else { 0.0 },
+            goes_away: often(faults.metadata, 0.5, dice),
+            is_pruned: often(faults.metadata, 0.4, dice),
+            is_restored: often(faults.metadata, 0.3, dice),
+            is_made_anew: often(faults.metadata, 0.15, dice),
+            cache: dice.chance(0.6),
+            wrong_entries: if often(faults.cache, 0.6, dice) { 0.1 } else { 0.0 },
+            lives_from_feed: dice.chance(0.6),
+        }
+    }
+}
+
+/// Longer than any world goes on before it rests.
+const RARE_SCAN_MS: u64 = 180_000;
+
 impl Profile {
-    pub fn roll(faults: Faults, agents: usize, dice: &mut Dice) -> Self {
+    pub fn roll(options: &Options, dice: &mut Dice) -> Self {
+        let mut profile = Self::roll_alone(options.faults, options.agents, dice);
+        if options.shared {
+            // Of dice of their own, so that the rest of the world is what it is without.
+            let fleet = FleetProfile::roll(options.faults, &mut Dice::new(!options.seed));
+            if fleet.lives_from_feed {
+                profile.scan_interval_ms = RARE_SCAN_MS;
+            }
+            // They are on different hosts.
+            profile.remote_hints = 0.0;
+            profile.fleet = Some(fleet);
+        }
+        profile
+    }
+
+    fn roll_alone(faults: Faults, agents: usize, dice: &mut Dice) -> Self {
         let often = |wanted: bool, probability: f64, dice: &mut Dice| dice.chance(probability) && wanted;
         let leasing = match dice.below(8) {
             0 => Leasing::Never,
@@ -143,6 +229,7 @@ impl Profile {
             _ => Direction::TwoWay,
         };
         Self {
+            fleet: None,
             directions: (0..agents).map(|_| direction(dice)).collect(),
             copies_max: if dice.chance(0.2) { 1 } else { 20 },
             filled: dice.chance(0.08),
@@ -192,7 +279,7 @@ impl Profile {
             DeleteLimits { percent: 100, files: u64::MAX, min: u64::MAX }
         };
         MirrorConfig {
-            shared: false,
+            shared: self.fleet.is_some(),
             state_travels: false,
             name: format!("mirror-{replica}"),
             device: format!("host-{replica}"),

@@ -11,10 +11,11 @@ use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, Wake, Waker};
 
 use futures_channel::oneshot;
-use gosync_engine::ports::Ports;
+use gosync_engine::ports::{Cache, CachedMetadata, MetadataStore, Ports};
 use gosync_engine::{Command, Ended, Hint, MirrorConfig, MirrorHandle, View};
 use gosync_plan::{ConflictPolicy, Direction, HaltReason};
 
+use crate::cache::SimCache;
 use crate::options::Options;
 use crate::runtime::Port;
 use crate::state::{SimMetadata, SimState};
@@ -26,6 +27,11 @@ const MS: u64 = 1_000_000;
 
 /// More events than any run that settles needs.
 const EVENTS_MAX: u64 = 3_000_000;
+
+/// How long the feed may take in a world that rests, a lost one included: the lister has to list once.
+const NEWS_MS: u64 = 60_000;
+const NEWS_ROUNDS: u32 = 4;
+const SCANS_TO_SETTLE_MAX: u32 = 4;
 
 /// What came of a run.
 #[derive(Debug)]
@@ -42,15 +48,23 @@ pub type Mirror = (Option<MirrorHandle>, Pin<Box<dyn Future<Output = Ended> + Se
 /// Runs one world from its seed. The same options give the same outcome.
 #[must_use]
 pub fn simulate(options: &Options) -> Outcome {
-    simulate_with(options, &|config, ports| {
-        let (handle, future) = gosync_engine::mirror(config, ports);
-        (Some(handle), Box::pin(future))
-    })
+    simulate_with(options, &an_agent)
+}
+
+/// The one that ships.
+pub(crate) fn an_agent(config: MirrorConfig, ports: Ports) -> Mirror {
+    let (handle, future) = gosync_engine::mirror(config, ports);
+    (Some(handle), Box::pin(future))
 }
 
 /// The same with any agent.
 pub(crate) fn simulate_with(options: &Options, start: &dyn Fn(MirrorConfig, Ports) -> Mirror) -> Outcome {
-    let world = Arc::new(Mutex::new(World::new(options)));
+    run_world(options, World::new(options), start)
+}
+
+/// The same in a world that somebody has prepared.
+pub(crate) fn run_world(options: &Options, world: World, start: &dyn Fn(MirrorConfig, Ports) -> Mirror) -> Outcome {
+    let world = Arc::new(Mutex::new(world));
     let mut run = Run { agents: (0..options.agents).map(|_| None).collect(), world, start };
     run.run_to_the_end();
     let Run { agents, world, .. } = run;
@@ -103,7 +117,9 @@ impl Run<'_> {
                 world.schedule(delay_ms * MS, Event::Start { replica });
             }
             world.schedule(0, Event::People);
-            world.schedule(1_000 * MS, Event::Operator);
+            if world.operator {
+                world.schedule(1_000 * MS, Event::Operator);
+            }
         }
         while lock(&self.world).steps_left > 0 {
             if !self.go_on(u64::MAX) {
@@ -122,15 +138,59 @@ impl Run<'_> {
             }
             world.judge_the_end();
         }
-        let before = self.effects();
-        if !self.wait(scan_interval_ms + 2 * interval_ms + 1_000) {
+        if !self.news() {
             return;
         }
-        let after = self.effects();
-        if before != after {
-            let message = format!("everything had settled, and still something was sent: {before:?}, then {after:?}");
-            lock(&self.world).violate("P2", None, message);
+        // A row that knows more of an object than the ancestor completes it at the next scan, and the other way round.
+        let scans_max = if lock(&self.world).fleet.is_some() { SCANS_TO_SETTLE_MAX } else { 1 };
+        let (mut before, mut after) = (Effects::default(), self.effects());
+        for _ in 0..scans_max {
+            before = after;
+            if !self.wait(scan_interval_ms + 2 * interval_ms + 1_000) {
+                return;
+            }
+            after = self.effects();
+            if before == after {
+                return;
+            }
         }
+        let message = format!("everything had settled, and still something was sent: {before:?}, then {after:?}");
+        lock(&self.world).violate("P2", None, message);
+    }
+
+    /// What one agent sends all others have soon, by the feed alone; even when the feed has just been restored from an
+    /// older backup. `false`: this run can't go on.
+    fn news(&mut self) -> bool {
+        let is_told = {
+            let world = lock(&self.world);
+            world.profile.watch && world.profile.fleet.is_some_and(|fleet| fleet.lives_from_feed)
+        };
+        if !is_told {
+            return true;
+        }
+        lock(&self.world).back_up_metadata();
+        for round in 0..NEWS_ROUNDS {
+            {
+                let mut world = lock(&self.world);
+                let restored = round > 0 && world.profile.fleet.is_some_and(|fleet| fleet.is_restored);
+                if restored {
+                    world.restore_metadata();
+                }
+                for replica in 0..self.agents.len() {
+                    let path = format!("news/{round}-{replica}");
+                    world.saves(replica, &path);
+                }
+            }
+            if !self.wait(NEWS_MS) {
+                return false;
+            }
+            let mut world = lock(&self.world);
+            for difference in world.differences() {
+                world.violate("P2", None, format!("{NEWS_MS} ms after the last save: {difference}"));
+            }
+            world.judge_the_end();
+        }
+        true
     }
 
     /// Everybody goes home, nothing fails any more.
@@ -196,6 +256,8 @@ impl Run<'_> {
             Event::Thaw => {}
             Event::Late(request) => lock(&self.world).late_request_arrives(request),
             Event::Operator => self.operator(),
+            #[cfg(test)]
+            Event::Act(act) => act(&mut lock(&self.world)),
         }
         self.bury();
         true
@@ -208,6 +270,7 @@ impl Run<'_> {
         }
         world.steps_left -= 1;
         world.a_host_may_falter();
+        world.the_database_may_falter();
         let replicas = world.replicas.len();
         match world.dice.below(replicas + 1) {
             replica if replica < replicas => world.user_step(replica, None),
@@ -221,18 +284,28 @@ impl Run<'_> {
     }
 
     fn start(&mut self, replica: usize) {
-        let (life, config, watch) = {
+        let (life, config, watch, has_cache) = {
             let mut world = lock(&self.world);
             let life = world.boot(replica);
-            (life, world.profile.config(replica), world.profile.watch)
+            let has_cache = world.fleet.as_ref().is_some_and(|fleet| fleet.cache.is_some());
+            (life, world.profile.config(replica), world.profile.watch, has_cache)
         };
         let port = Port { world: Arc::clone(&self.world), replica, life };
+        let own: Arc<dyn MetadataStore> = Arc::new(SimMetadata(port.clone()));
+        let cache = has_cache.then(|| Arc::new(SimCache(port.clone())) as Arc<dyn Cache>);
+        let metadata = match &cache {
+            Some(cache) => {
+                let clock = port.clone();
+                Arc::new(CachedMetadata::new(own, Arc::clone(cache), move || clock.lock().now_ms()))
+            }
+            None => own,
+        };
         let ports = Ports {
             local: Arc::new(SimTree(port.clone())),
             store: Arc::new(SimStore(port.clone())),
             state: Arc::new(SimState(port.clone())),
-            metadata: Arc::new(SimMetadata(port.clone())),
-            cache: None,
+            metadata,
+            cache,
             clock: Arc::new(port.clone()),
             ids: Arc::new(port.clone()),
             workers: Arc::new(port.clone()),
@@ -325,6 +398,7 @@ impl Run<'_> {
                     world.tell(Who::World, || {
                         format!("a person {answer} {:?} of agent-{replica} ({winner:?})", halt.reason)
                     });
+                    world.replicas[replica].denied |= !approve;
                     drop(world);
                     let (reply, _) = oneshot::channel();
                     handle.send(match approve {

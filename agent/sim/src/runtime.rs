@@ -1,6 +1,7 @@
 //! Time, chance and threads of a simulated process, and the root of all ports: a handle on the world for one life.
 
 use std::future::Future;
+use std::panic::resume_unwind;
 use std::pin::Pin;
 use std::sync::{Arc, MutexGuard};
 use std::task::{Context, Poll, Waker};
@@ -67,7 +68,9 @@ impl Future for Sleep {
 #[async_trait]
 impl Clock for Port {
     fn monotonic_ms(&self) -> u64 {
-        self.lock().monotonic_ms(self.replica)
+        let now_ms = self.lock().monotonic_ms(self.replica);
+        // Nothing else ends a future that never waits.
+        now_ms.unwrap_or_else(|| resume_unwind(Box::new("it goes round and round, and waits for nothing")))
     }
 
     fn utc_ns(&self) -> i64 {

@@ -2,6 +2,7 @@
 //! process's last.
 
 use async_trait::async_trait;
+use gosync_engine::planted::{self, Planted};
 use gosync_engine::ports::metadata::{
     ChangeRow, Changes, Cursor, FileChange, FilesQuery, Pruned, Recorded, StoreRow, SyncConfigRow, SyncStateRow,
 };
@@ -13,6 +14,9 @@ use crate::feed::Feed;
 use crate::rows::Rows;
 use crate::runtime::Port;
 use crate::world::{Who, World};
+
+/// Who tells what nobody of the fleet did: whoever lists the bucket.
+const OUTSIDE: &str = "outside";
 
 pub struct SimState(pub Port);
 
@@ -57,13 +61,43 @@ impl Port {
     }
 
     async fn feed<T>(&self, name: &str, effect: bool, act: impl FnOnce(&mut Feed) -> T) -> Result<T, StateError> {
-        let call = |world: &mut World| {
-            let clock_ms = world.host_clock_ns(self.replica) / 1_000_000;
-            let feed = &mut world.replicas[self.replica].feed;
-            feed.clock_ms = clock_ms;
-            act(feed)
+        self.metadata(name, effect, |world| act(world.feed_of(self.replica))).await
+    }
+
+    /// One transaction of the metadata: the replica's own, or those of a server that it shares with others.
+    async fn metadata<T>(&self, name: &str, effect: bool, act: impl FnOnce(&mut World) -> T) -> Result<T, StateError> {
+        if self.lock().fleet.is_none() {
+            return self.transaction(name, effect, act).await;
+        }
+        let failed = |kind| Err(StateError { kind, what: name.to_owned(), source: None });
+        self.pause(100, 2_000).await;
+        let answer = {
+            let world = &mut *self.lock();
+            if !self.alive(world) {
+                return failed(StateErrorKind::Killed);
+            }
+            let die_before = world.dice.chance(0.5);
+            if die_before && world.kill_is_due(self.replica, effect) {
+                return failed(StateErrorKind::Killed);
+            }
+            if world.metadata_call_fails(self.replica) {
+                world.stats.faults += 1;
+                world.tell(Who::Agent(self.replica), || format!("{name}: fails"));
+                return failed(StateErrorKind::Unavailable);
+            }
+            let answer = act(world);
+            if !die_before && world.kill_is_due(self.replica, effect) {
+                return failed(StateErrorKind::Killed);
+            }
+            if world.metadata_reply_is_lost() {
+                world.stats.faults += 1;
+                world.tell(Who::World, || format!("the reply to {name} of agent-{} is lost", self.replica));
+                return failed(StateErrorKind::Unavailable);
+            }
+            answer
         };
-        self.transaction(name, effect, call).await
+        self.pause(100, 1_000).await;
+        Ok(answer)
     }
 }
 
@@ -146,13 +180,26 @@ impl ReplicaState for SimState {
 
     async fn apply(&self, changes: Vec<StateChange>) -> Result<(), StateError> {
         let replica = self.0.replica;
+        let paths: Vec<RelPath> = changes.iter().filter_map(placed).collect();
         let apply = |world: &mut World| {
             for change in &changes {
                 world.tell(Who::Agent(replica), || format!("records {}", in_short(change)));
             }
             world.stats.effects.rows += world.replicas[replica].rows.apply(changes);
         };
-        self.0.transaction("apply", true, apply).await
+        let applied = self.0.transaction("apply", true, apply).await;
+        if applied.is_err() {
+            self.0.lock().left_unrecorded(replica, |_, path| paths.iter().any(|placed| placed.as_str() == path));
+        }
+        applied
+    }
+}
+
+/// Where a content is to be recorded.
+fn placed(change: &StateChange) -> Option<RelPath> {
+    match change {
+        StateChange::PutAncestor(path, _) => Some(path.clone()),
+        _ => None,
     }
 }
 
@@ -200,9 +247,29 @@ impl MetadataStore for SimMetadata {
     }
 
     async fn record(&self, store: i64, client: &str, changes: Vec<FileChange>) -> Result<Recorded, StateError> {
-        let (recorded, written) = self.0.feed("record", true, |feed| feed.record(store, client, changes)).await?;
-        self.0.lock().stats.effects.rows += written;
-        Ok(recorded)
+        let replica = self.0.replica;
+        let record = |world: &mut World| {
+            if client == OUTSIDE {
+                world.judge_lister(replica);
+            }
+            let commit_ms = if planted::is(Planted::SequenceBeforeCommit) { world.dice.between(0, 60) } else { 0 };
+            let keys: Vec<String> = changes.iter().map(|change| change.key().to_owned()).collect();
+            let feed = world.feed_of(replica);
+            let before = feed.head(store);
+            let (recorded, written) = feed.record(store, client, changes);
+            if commit_ms > 0 {
+                feed.commit_later(store, before, commit_ms);
+            }
+            let head = recorded.head;
+            world.tell(Who::Agent(replica), || format!("tells the others {keys:?} as {client}: {before} to {head}"));
+            world.stats.effects.rows += written;
+            // Where there is a cache, hints come by it.
+            if written > 0 && world.fleet.as_ref().is_some_and(|fleet| fleet.cache.is_none()) {
+                world.tell_fleet(replica);
+            }
+            recorded
+        };
+        self.0.metadata("record", true, record).await
     }
 
     async fn changes_since(&self, store: i64, cursor: Option<&Cursor>, limit: usize) -> Result<Changes, StateError> {
@@ -226,7 +293,12 @@ impl MetadataStore for SimMetadata {
     }
 
     async fn set_prefix_listed(&self, store: i64, prefix: &str, sequence: u64) -> Result<(), StateError> {
-        self.0.feed("set prefix", true, |feed| feed.set_prefix_listed(store, prefix, sequence)).await
+        let replica = self.0.replica;
+        let set = |world: &mut World| {
+            world.judge_lister(replica);
+            world.feed_of(replica).set_prefix_listed(store, prefix, sequence);
+        };
+        self.0.metadata("set prefix", true, set).await
     }
 
     async fn sync_state(&self, client: &str, store: i64, prefix: &str) -> Result<Option<SyncStateRow>, StateError> {
@@ -262,7 +334,16 @@ impl MetadataStore for SimMetadata {
     }
 
     async fn lease(&self, name: &str, holder: &str, milliseconds: u64) -> Result<Option<u64>, StateError> {
-        self.0.feed("lease", true, |feed| feed.lease(name, holder, milliseconds)).await
+        let replica = self.0.replica;
+        let take = |world: &mut World| {
+            let fence = world.feed_of(replica).lease(name, holder, milliseconds);
+            if fence.is_some() {
+                world.lease_is_granted(replica, name, holder);
+            }
+            world.tell(Who::Agent(replica), || format!("asks for the lease {name:?}: {fence:?}"));
+            fence
+        };
+        self.0.metadata("lease", true, take).await
     }
 
     async fn release(&self, name: &str, holder: &str) -> Result<(), StateError> {

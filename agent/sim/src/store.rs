@@ -163,8 +163,10 @@ impl ObjectStore for SimStore {
     async fn list(&self, request: ListRequest) -> Result<ListPage, StoreError> {
         let after = request.token.or(request.start_after);
         let prefix = request.prefix;
+        let replica = self.0.replica;
         self.0
             .ask("LIST", &prefix, |world| {
+                world.has_listed(replica);
                 let keys_max = match usize::try_from(request.page_keys_max) {
                     Ok(wanted @ 1..) => wanted.min(world.profile.page_keys),
                     _ => world.profile.page_keys,

@@ -15,6 +15,7 @@ use gosync_engine::ports::{Lease, LocalTree, Ports, StoreErrorKind, TreeErrorKin
 use gosync_plan::Direction;
 
 mod conformance;
+mod scripted;
 
 use crate::disk::Renaming;
 use crate::options::{Faults, Leasing, Options};

@@ -88,7 +88,15 @@ impl World {
         self.tell_tool("writes", key);
     }
 
-    fn tool_deletes(&mut self, key: &str) {
+    #[cfg(test)]
+    pub fn tool_puts_back(&mut self, key: &str, body: Vec<u8>) {
+        self.tool_acts(&[key], |world| {
+            let _ = world.bucket.put(key, body, ObjectHeaders::default(), &Condition::None);
+        });
+        self.tell_tool("puts back", key);
+    }
+
+    pub fn tool_deletes(&mut self, key: &str) {
         if self.bucket.current(key).is_none() {
             return;
         }

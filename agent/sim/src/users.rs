@@ -101,6 +101,21 @@ impl World {
         }
     }
 
+    /// Somebody saves a file in place.
+    pub fn saves(&mut self, replica: usize, path: &str) {
+        let content = self.fresh(None);
+        self.user_acts(replica, |world| {
+            world.make_parents(replica, path);
+            let disk = &mut world.replicas[replica].disk;
+            if let Ok(ino) = disk.lookup(path).or_else(|_| disk.create(path, 0o644)) {
+                disk.set_len(ino, 0);
+                disk.write(ino, 0, &content);
+            }
+        });
+        self.tell_user(replica, "saves", path);
+        self.notice(replica, path, Hint::LocalClosed);
+    }
+
     /// Nobody has anything to do with a conflict copy before its conflict is through.
     fn is_half(&self, replica: usize, path: &str) -> bool {
         let links = self.file_at(replica, path).map_or(0, |ino| self.replicas[replica].disk.inode(ino).links);

@@ -12,19 +12,23 @@ use gosync_engine::Hint;
 use gosync_engine::ports::store::{Condition, ObjectHeaders};
 use gosync_plan::RelPath;
 
-use crate::bucket::Bucket;
+use crate::bucket::{Bucket, LOOKALIKE_FOR_EVER};
 use crate::dice::Dice;
 use crate::disk::{Disk, is_synced};
 use crate::feed::Feed;
+use crate::fleet::Fleet;
 use crate::ledger::{ContentId, Ledger};
 use crate::options::{Leasing, Options, Profile};
 use crate::rows::Rows;
 use crate::users::Writer;
 
 /// The world's start, nanoseconds since 1970.
-const START_NS: i64 = 1_790_000_000_000_000_000;
+pub const START_NS: i64 = 1_790_000_000_000_000_000;
 
 const MS: u64 = 1_000_000;
+
+/// More than any agent needs between two events.
+const ASKS_FOR_TIME_MAX: u32 = 1_000_000;
 
 pub type Shared = Arc<Mutex<World>>;
 
@@ -75,6 +79,9 @@ pub enum Event {
     Late(LateRequest),
     /// A person looks at halts and answers them.
     Operator,
+    /// A test does something.
+    #[cfg(test)]
+    Act(Box<dyn FnOnce(&mut World) + Send>),
 }
 
 pub enum LateRequest {
@@ -98,6 +105,8 @@ pub struct Replica {
     pub writers: Vec<Writer>,
     /// Its state was lost once: what it sent before is a stranger's to it.
     pub forgot: bool,
+    /// A person said no to one of its halts, and had deletes forgotten.
+    pub denied: bool,
 }
 
 /// What agents changed; in a settled world nothing of it moves any more.
@@ -141,14 +150,20 @@ pub struct World {
     pub dice: Dice,
     pub profile: Profile,
     now_ns: u64,
+    /// How often an agent has asked for the time since something happened last.
+    asked_for_time: u32,
     queue: BTreeMap<(u64, u64), Event>,
     events: u64,
     pub replicas: Vec<Replica>,
     pub bucket: Bucket,
+    /// What agents share beside it, if they do.
+    pub fleet: Option<Fleet>,
     pub ledger: Ledger,
     pub steps_left: u32,
     /// People and faults have stopped.
     pub quiet: bool,
+    /// Somebody answers halts.
+    pub operator: bool,
     /// Files that an agent took away although a user had just changed them: to be mended in the end.
     pub unproven: Vec<(usize, String, ContentId)>,
     /// What users put where: an agent that only receives leaves it there.
@@ -165,17 +180,25 @@ pub struct World {
 impl World {
     pub fn new(options: &Options) -> Self {
         let mut dice = Dice::new(options.seed);
-        let profile = Profile::roll(options.faults, options.agents, &mut dice);
+        let profile = Profile::roll(options, &mut dice);
         let replicas = (0..options.agents).map(|_| Replica::new(&profile, &mut dice)).collect();
+        let fleet = profile.fleet.map(|of| Fleet::new(of, options.agents, &mut dice));
+        let mut bucket = Bucket::new(profile.versioned, profile.opaque_etags, profile.crc64nvme);
+        if fleet.is_some() {
+            bucket.lookalike_seconds = LOOKALIKE_FOR_EVER;
+        }
         Self {
             now_ns: 0,
+            asked_for_time: 0,
             queue: BTreeMap::new(),
             events: 0,
             replicas,
-            bucket: Bucket::new(profile.versioned, profile.opaque_etags, profile.crc64nvme),
+            fleet,
+            bucket,
             ledger: Ledger::new(profile.config(0).prefix),
             steps_left: options.steps,
             quiet: false,
+            operator: true,
             unproven: Vec::new(),
             put_by_users: BTreeSet::new(),
             modes_by_users: BTreeSet::new(),
@@ -221,8 +244,11 @@ impl World {
         self.replicas[replica].disk.clock_ns
     }
 
-    pub fn monotonic_ms(&self, replica: usize) -> u64 {
-        self.now_ns.saturating_sub(self.replicas[replica].boot_ns) / MS
+    pub fn monotonic_ms(&mut self, replica: usize) -> Option<u64> {
+        self.asked_for_time += 1;
+        (self.asked_for_time < ASKS_FOR_TIME_MAX).then_some(())?;
+        let now_ms = self.now_ns.saturating_sub(self.replicas[replica].boot_ns) / MS;
+        Some(now_ms)
     }
 
     pub fn schedule(&mut self, in_ns: u64, event: Event) {
@@ -239,6 +265,7 @@ impl World {
             return None;
         }
         let event = first.remove();
+        self.asked_for_time = 0;
         self.now_ns = self.now_ns.max(at_ns);
         self.set_clocks();
         Some(event)
@@ -293,13 +320,10 @@ impl World {
         self.replicas[replica].running = false;
         self.replicas[replica].kills_left = self.replicas[replica].kills_left.saturating_sub(1);
         self.tell(Who::World, || format!("agent-{replica} is killed"));
-        // What stands in its place and is not recorded yet is a file like any other to the next start.
-        for (path, (_, content)) in self.contents(replica) {
-            let is_recorded = self.replicas[replica].rows.ancestors.keys().any(|known| known.as_str() == path);
-            if !is_recorded {
-                self.put_by_users.insert((replica, path, content));
-            }
-        }
+        self.left_unrecorded(replica, |world, path| {
+            let mut known = world.replicas[replica].rows.ancestors.keys();
+            known.all(|known| known.as_str() != path)
+        });
         if self.profile.power && self.dice.chance(0.4) {
             self.lose_power(replica);
         }
@@ -382,6 +406,7 @@ impl Replica {
             boot_ns: 0,
             writers: Vec::new(),
             forgot: false,
+            denied: false,
         }
     }
 

@@ -116,6 +116,7 @@ The same seed, steps and agents give the same story. Exit code 1: a promise was 
 
 Examples:
   gosync sim --seed 7
+  gosync sim --seed 7 --shared
   gosync sim --seed 7 --steps 50 --agents 2 --quiet")]
     Sim(SimArgs),
     /// Print the completions of a shell
@@ -275,6 +276,9 @@ pub struct SimArgs {
     /// How many agents share the bucket
     #[arg(long, value_name = "K", default_value_t = 3, value_parser = agents)]
     pub agents: usize,
+    /// The agents share their metadata and a cache
+    #[arg(long)]
+    pub shared: bool,
 }
 
 #[derive(Debug, Args)]

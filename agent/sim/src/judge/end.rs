@@ -96,7 +96,10 @@ impl World {
     fn is_held(&mut self, replica: usize, path: &str) -> bool {
         let files = self.contents(replica);
         let is_copy = |other: &&String| *other != path && self.ledger.are_of_one_family(other, path);
-        files.keys().filter(is_copy).count() >= self.profile.copies_max as usize
+        // Somebody may have made a folder of one.
+        let folders = self.replicas[replica].disk.folders();
+        let copies = files.keys().filter(is_copy).count() + folders.iter().filter(is_copy).count();
+        copies >= self.profile.copies_max as usize
     }
 
     /// P2 of an agent that only sends: the bucket has what the tree has, but for keys that somebody else wrote last.
@@ -104,7 +107,8 @@ impl World {
         let is_mine = |path: &str| {
             let author = self.authors.get(&format!("{}{path}", self.profile.prefix));
             // A person who denied deletes had them forgotten.
-            author == Some(&replica) && !self.replicas[replica].forgot && !self.profile.guarded
+            let machine = &self.replicas[replica];
+            author == Some(&replica) && !machine.forgot && !machine.denied && !self.profile.guarded
         };
         let mut differences = Vec::new();
         for (path, (ino, content)) in here {
@@ -151,8 +155,10 @@ impl World {
         for (path, (ino, content)) in here.iter().filter(|(path, _)| !wanted.contains_key(*path)) {
             // A mode that a user gave outlives the content, and makes it an edited file.
             let is_executable = disk.inode(*ino).mode & 0o100 != 0;
-            let has_a_mode = is_executable || self.modes_by_users.contains(&(replica, path.clone()));
-            if !by_users(path, *content) && !has_a_mode && !self.profile.guarded {
+            let is_users = self.put_by_users.iter().any(|(of, other, _)| *of == replica && other == path);
+            let has_a_mode = is_executable || is_users || self.modes_by_users.contains(&(replica, path.clone()));
+            let denied = self.profile.guarded || self.replicas[replica].denied;
+            if !by_users(path, *content) && !has_a_mode && !denied {
                 differences.push(format!("{path}: {content} on host {replica}, which receives, not in the bucket"));
             }
         }

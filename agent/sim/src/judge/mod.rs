@@ -35,6 +35,9 @@ impl World {
             }
             let (old_content, new_content) = (old.map(|(_, content)| *content), new.map(|(_, content)| *content));
             self.ledger.step(path, old_content, new_content, &holders(&after, old_content));
+            if let Some(content) = new_content.filter(|_| old_content == new_content) {
+                self.ledger.replaced_by_its_like(path, content);
+            }
             match (old, new) {
                 (Some((ino, old)), Some((there, new))) if ino == there => {
                     self.writes_reach_the_trash(replica, *ino, *old, *new);
@@ -134,6 +137,15 @@ impl World {
         if !self.is_findable(content) {
             let message = format!("{deed}: {content}, written at {path}, is nowhere to be found");
             self.violate("P1", Some(content), message);
+        }
+    }
+
+    /// What stands at these paths is recorded nowhere: a file like any other to whoever looks next.
+    pub fn left_unrecorded(&mut self, replica: usize, is_unrecorded: impl Fn(&World, &str) -> bool) {
+        for (path, (_, content)) in self.contents(replica) {
+            if is_unrecorded(self, &path) {
+                self.put_by_users.insert((replica, path, content));
+            }
         }
     }
 
