@@ -1,14 +1,20 @@
 //! Caches by their settings: mirrors with the same ones share one, and its connections.
 //!
-//! Nothing waits for a cache, and none keeps an agent or a mirror from starting: settings that can't be used are told where
-//! caches are told, and tried again whenever the config is read.
+//! None keeps an agent or a mirror from starting: settings that can't be used are told where caches are told, and tried again
+//! whenever the config is read. A server gets a moment to answer, so that a first run has its help from the first file on.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use gosync_api::config::Cache as Settings;
 use gosync_cache::{RedisCache, RedisConfig};
+use gosync_engine::ports::Cache as _;
 
 use crate::chain::chain;
+
+/// How long a start waits for the first answer of a server.
+const ANSWER_WAIT: Duration = Duration::from_millis(300);
+const LOOK: Duration = Duration::from_millis(5);
 
 #[derive(Default)]
 pub struct Caches(Mutex<Vec<InUse>>);
@@ -90,5 +96,13 @@ async fn open(settings: &Settings) -> Result<Arc<RedisCache>, String> {
         ttl: settings.ttl,
         content_bytes_max: settings.max_content_size.0,
     };
-    RedisCache::open(&config).map(Arc::new).map_err(|error| chain(&error))
+    let cache = RedisCache::open(&config).map(Arc::new).map_err(|error| chain(&error))?;
+    let answers = async {
+        while !cache.standing().up {
+            tokio::time::sleep(LOOK).await;
+        }
+    };
+    // Whoever doesn't answer by then is found later.
+    let _ = tokio::time::timeout(ANSWER_WAIT, answers).await;
+    Ok(cache)
 }

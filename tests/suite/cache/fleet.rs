@@ -5,7 +5,7 @@ use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 
 use gosync_tests::fleet::{Fleet, Member};
-use gosync_tests::pair::{Tree, tree};
+use gosync_tests::pair::{MIRROR, Tree, tree};
 use gosync_tests::proxy::Kind;
 use gosync_tests::redis::{Redis, Reply};
 use serde_json::{Value, json};
@@ -36,11 +36,20 @@ fn numbered(count: usize) -> Tree {
 #[tokio::test(flavor = "multi_thread")]
 async fn what_one_agent_sent_or_fetched_the_others_take_from_the_cache() {
     let (fleet, redis) = (Fleet::new().await, Redis::start().await);
+    let listing = |config: &mut Value| {
+        with(&redis)(config);
+        config["sync"]["interval"] = json!("1s");
+    };
+    let (left, right) = (fleet.join_with("left", listing).await, fleet.join_with("right", listing).await);
+    for member in [&left, &right] {
+        member.hydrated().await;
+        cache_is_up(member).await;
+    }
+    right.agent.ask(&["sync", "pause", MIRROR]);
     let mut expected = numbered(150);
     for (path, content) in &expected {
         fleet.bucket.put(&format!("docs/{path}"), content.clone()).await;
     }
-    let left = fleet.join_with("left", with(&redis)).await;
     fleet.all_hold(&[&left], &expected).await;
     left.write("script", "#!/bin/sh\n");
     fs::set_permissions(left.root.join("script"), fs::Permissions::from_mode(0o750)).unwrap();
@@ -49,7 +58,7 @@ async fn what_one_agent_sent_or_fetched_the_others_take_from_the_cache() {
     assert!(fleet.proxy.count(Kind::Get) >= 150);
 
     fleet.proxy.forget();
-    let right = fleet.join_with("right", with(&redis)).await;
+    right.agent.ask(&["sync", "resume", MIRROR]);
     fleet.all_hold(&[&left, &right], &expected).await;
     assert_eq!(fleet.proxy.count(Kind::Get), 0);
     let [ours, theirs] = [&left, &right].map(|member| fs::metadata(member.root.join("script")).unwrap());

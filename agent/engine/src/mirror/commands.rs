@@ -14,6 +14,12 @@ const PATHS_SHOWN: usize = 5;
 
 impl Core {
     pub(super) fn commanded(&mut self, command: Command) {
+        let needs_root =
+            matches!(command, Command::TrashList(_) | Command::TrashRestore { .. } | Command::RestoreVersion { .. });
+        if needs_root && matches!(self.stage, Stage::CheckingRoot | Stage::Recovering) {
+            // Whether the root can be trusted is known in a moment.
+            return self.waiting_commands.push(command);
+        }
         match command {
             Command::View(reply) => {
                 let _ = reply.send(self.view());
@@ -68,13 +74,22 @@ impl Core {
         }
     }
 
+    /// Whether the root can be trusted is known now.
+    pub(super) fn do_waiting_commands(&mut self) {
+        if !matches!(self.stage, Stage::CheckingRoot | Stage::Recovering) {
+            for command in std::mem::take(&mut self.waiting_commands) {
+                self.commanded(command);
+            }
+        }
+    }
+
     /// Why nothing may be read from the root or written into it: what stands there may be another one.
     fn distrust(&self) -> Option<CommandError> {
         let halt = self.halts.values().find(|halt| is_of_the_root(halt.reason));
         let message = match halt {
             Some(halt) => halt.message.clone(),
             None if self.stage == Stage::Running => return None,
-            None => "the root is being looked at".to_owned(),
+            None => "it could not be looked at".to_owned(),
         };
         Some(CommandError {
             code: "halted",

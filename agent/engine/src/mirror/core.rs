@@ -19,7 +19,7 @@ use super::feed::Follower;
 use super::moves::Moves;
 use super::scrub::Scrub;
 use crate::context::Context;
-use crate::handle::{FlushReceipt, Message, Totals};
+use crate::handle::{Command, FlushReceipt, Message, Totals};
 use crate::look::{BATCH_PATHS, Candidate, describe};
 use crate::ports::observer::Event as Told;
 use crate::ports::state::{HaltRow, JournalEntry, StateChange};
@@ -103,6 +103,8 @@ pub struct Core {
     pub(super) stage: Stage,
     pub(super) paused: bool,
     pub(super) draining: bool,
+    /// They need the root, which is being looked at.
+    pub(super) waiting_commands: Vec<Command>,
     pub(super) ended: Option<Ended>,
 
     pub(super) dirty: DirtySet,
@@ -218,6 +220,7 @@ impl Core {
             stage: Stage::CheckingRoot,
             paused: false,
             draining: false,
+            waiting_commands: Vec::new(),
             ended: None,
             dirty: DirtySet::default(),
             in_hand: BTreeMap::new(),
@@ -420,6 +423,7 @@ impl Core {
                 return;
             }
         }
+        self.do_waiting_commands();
         if self.stage != Stage::Running {
             return;
         }
