@@ -337,6 +337,11 @@ impl Run<'_> {
                 let alive = lock(&self.world).alive(replica, agent.life);
                 match polled {
                     Some(Poll::Pending) if alive => self.agents[replica] = Some(agent),
+                    // Nothing is wrong with it: whoever runs it opens the root again.
+                    Some(Poll::Ready(Ended::ReopenRoot)) if alive => {
+                        drop(agent);
+                        self.start(replica);
+                    }
                     Some(Poll::Ready(ended)) if alive => {
                         drop(agent);
                         let mut world = lock(&self.world);
@@ -393,7 +398,7 @@ impl Run<'_> {
                     let winners = [ConflictPolicy::KeepBoth, ConflictPolicy::RemoteWins, ConflictPolicy::LocalWins];
                     let one_way = world.profile.directions[replica] != Direction::TwoWay;
                     let winners = if one_way { &winners[..2] } else { &winners };
-                    let winner = world.dice.pick(winners).copied();
+                    let winner = world.dice.pick(winners).copied().filter(|_| halt.reason == HaltReason::FirstMerge);
                     let answer = if approve { "approves" } else { "denies" };
                     world.tell(Who::World, || {
                         format!("a person {answer} {:?} of agent-{replica} ({winner:?})", halt.reason)

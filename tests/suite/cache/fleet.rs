@@ -123,7 +123,8 @@ async fn a_cache_that_lies_is_emptied_and_dies_changes_no_file() {
     cache_is_up(&left).await;
     let mut expected = Tree::new();
     let mut write = |member: &Member, round: usize| {
-        for n in 0..20 {
+        // Fewer than any guard asks about.
+        for n in 0..15 {
             let (path, content) = (format!("f{n}"), format!("round {round}, file {n}"));
             member.write(&path, &content);
             expected.insert(path, content.into());
@@ -136,7 +137,7 @@ async fn a_cache_that_lies_is_emptied_and_dies_changes_no_file() {
     // Whatever stands there is something else now, and of the right kind.
     let mut stranger = redis.stranger().await;
     let keys = stranger.keys("gosync:*").await;
-    assert!(keys.len() >= 20, "{keys:?}");
+    assert!(keys.len() >= 15, "{keys:?}");
     for key in &keys {
         let Reply::Bytes(mut value) = stranger.ask(&["GET", key]).await else { continue };
         if let Some(last) = value.last_mut() {

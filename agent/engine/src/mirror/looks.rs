@@ -282,7 +282,8 @@ impl Core {
         let now = self.now();
         if matches!(problem, Problem::LocalLook { .. } | Problem::RemoteLook { .. }) {
             self.failed(path, true);
-            self.mark(path.clone(), Dirty::at(now + PROBLEM_RETRY_MS));
+            // So long after, the store may hold something else.
+            self.mark(path.clone(), Dirty::at(now + PROBLEM_RETRY_MS).with_head());
         }
     }
 
