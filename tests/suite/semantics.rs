@@ -12,7 +12,7 @@ fn repository() -> &'static Path {
 fn folder_of(room: &str) -> PathBuf {
     match room {
         "suite" => repository().join("tests/suite"),
-        "cli" => repository().join("cli"),
+        "cli" | "crds" | "operator" => repository().join(room),
         "agent" => repository().join("agent/daemon"),
         room => repository().join("agent").join(room),
     }
