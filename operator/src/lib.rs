@@ -6,3 +6,4 @@
 pub mod command;
 pub mod guard;
 pub mod inject;
+pub mod webhook;
