@@ -9,3 +9,4 @@ mod guard;
 mod known;
 mod properties;
 mod rules;
+mod webhook;
