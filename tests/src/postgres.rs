@@ -69,7 +69,14 @@ impl Postgres {
             let port = free_port();
             let mut command = ordinary_user(tools::path("postgres"));
             command.arg("-D").arg(&data).args(["-p", &port.to_string()]);
-            let own = ["listen_addresses=127.0.0.1", "unix_socket_directories=", "max_connections=200", "jit=off"];
+            let own = [
+                "listen_addresses=127.0.0.1",
+                "unix_socket_directories=",
+                "max_connections=200",
+                "jit=off",
+                // Shared memory among its data: a killed server leaves nothing in the machine's.
+                "dynamic_shared_memory_type=mmap",
+            ];
             for setting in own.iter().chain(&["fsync=off", "shared_buffers=32MB"]).chain(settings) {
                 command.args(["-c", setting]);
             }
