@@ -27,6 +27,8 @@ pub enum Planted {
     CacheTrusted,
     /// Whoever lists asks for its lease once, and not before each batch.
     LeaseNotRechecked,
+    /// Nobody takes turns at the keys of a store without conditions.
+    TurnNotTaken,
 }
 
 #[cfg(debug_assertions)]

@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use std::ops::{Bound, Range};
 
 use crc_fast::{CrcAlgorithm, checksum};
+use gosync_engine::handle::Conditions;
 use gosync_engine::ports::store::{
     Condition, Deleted, DeletedObject, Head, ListPage, Listed, ObjectHeaders, ObjectVersion, PendingUpload,
     StoreErrorKind,
@@ -48,6 +49,8 @@ pub struct Bucket {
     pub versioned: bool,
     pub opaque_etags: bool,
     pub crc64nvme: bool,
+    /// Those that have no effect are `Some(false)`.
+    pub conditions: Conditions,
     /// The store's clock, seconds since 1970; set before each request.
     pub clock_seconds: u64,
     /// How long an object is taken for the one with the same ETag before it.
@@ -66,6 +69,7 @@ impl Bucket {
             versioned,
             opaque_etags,
             crc64nvme,
+            conditions: Conditions::default(),
             clock_seconds: 0,
             lookalike_seconds: LOOKALIKE_SECONDS,
             keys: BTreeMap::new(),
@@ -93,9 +97,10 @@ impl Bucket {
         format!("{:08}", self.counter)
     }
 
-    fn check(&self, key: &str, condition: &Condition) -> Outcome<()> {
+    fn check(&self, is_kept: Option<bool>, key: &str, condition: &Condition) -> Outcome<()> {
         let there = self.current(key);
         match condition {
+            _ if is_kept == Some(false) => Ok(()),
             Condition::None => Ok(()),
             Condition::Absent => there.is_none().then_some(()).ok_or(StoreErrorKind::PreconditionFailed),
             Condition::Etag(etag) => match there {
@@ -133,7 +138,7 @@ impl Bucket {
         headers: ObjectHeaders,
         condition: &Condition,
     ) -> Outcome<Generation> {
-        self.check(key, condition)?;
+        self.check(self.conditions.put, key, condition)?;
         let etag = hex(&Md5::digest(&body));
         Ok(self.store(
             key,
@@ -152,7 +157,7 @@ impl Bucket {
         if source_etag.is_some_and(|etag| etag != object.etag) {
             return Err(StoreErrorKind::PreconditionFailed);
         }
-        self.check(target, condition)?;
+        self.check(self.conditions.copy, target, condition)?;
         let (etag, is_alike) = (hex(&Md5::digest(&object.body)), object.looks_unchanged);
         let generation = self.store(target, Object { etag, part_bytes: None, ..object });
         // Nor did whoever asked for the copy know which of them it would be.
@@ -163,7 +168,7 @@ impl Bucket {
     }
 
     pub fn delete(&mut self, key: &str, condition: &Condition) -> Outcome<()> {
-        self.check(key, condition)?;
+        self.check(self.conditions.delete, key, condition)?;
         if self.versioned {
             let version = self.next();
             self.keys.entry(key.to_owned()).or_default().push((version, None));
@@ -291,7 +296,7 @@ impl Bucket {
             return Err(StoreErrorKind::Invalid);
         }
         let headers = upload.headers.clone();
-        self.check(key, condition)?;
+        self.check(self.conditions.multipart, key, condition)?;
         self.uploads.remove(id);
         Ok(self.store(key, Object::of_parts(&bodies, headers)))
     }

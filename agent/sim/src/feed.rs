@@ -426,6 +426,10 @@ impl Feed {
         self.leases.get(name).is_some_and(|(of, end, _)| of == holder && *end > self.clock_ms)
     }
 
+    pub fn is_taken(&self, name: &str) -> bool {
+        self.leases.get(name).is_some_and(|(_, end, _)| *end > self.clock_ms)
+    }
+
     pub fn release(&mut self, name: &str, holder: &str) {
         if let Some((_, end, _)) = self.leases.get_mut(name).filter(|(of, ..)| of == holder) {
             *end = i64::MIN;

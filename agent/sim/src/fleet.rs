@@ -6,7 +6,7 @@ use gosync_engine::Hint;
 use crate::cache::Server;
 use crate::dice::Dice;
 use crate::feed::Feed;
-use crate::options::FleetProfile;
+use crate::options::{BUCKET, ENDPOINT, FleetProfile};
 use crate::world::{Event, START_NS, Who, World};
 
 const MS: u64 = 1_000_000;
@@ -156,6 +156,13 @@ impl World {
                 self.schedule(delay_ms * MS, Event::Hint { replica, life, hint: Hint::Feed });
             }
         }
+    }
+
+    /// Where conditions have no effect, whoever knows nothing of turns would overwrite what is under way, and be overwritten.
+    pub fn is_somebodys_turn(&self, key: &str) -> bool {
+        let weak = self.profile.fleet.is_some_and(|of| of.conditions.is_incomplete());
+        let name = weak.then(|| format!("key {ENDPOINT} {BUCKET} {key}"));
+        self.fleet.as_ref().zip(name).is_some_and(|(fleet, name)| fleet.feed.is_taken(&name))
     }
 
     pub fn has_listed(&mut self, replica: usize) {

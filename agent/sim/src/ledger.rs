@@ -60,8 +60,8 @@ pub struct Ledger {
     /// `false`: somebody who had it replaced or deleted it there.
     owed: BTreeMap<(ContentId, String), bool>,
     written: u32,
-    /// What a power loss left at a path, and of what.
-    remains: BTreeMap<(ContentId, String), ContentId>,
+    /// What a power loss left at a path, and of what; several machines may be left with the same.
+    remains: BTreeMap<(ContentId, String), BTreeSet<ContentId>>,
 }
 
 impl Ledger {
@@ -140,7 +140,7 @@ impl Ledger {
         if let Some(before) = before {
             self.discharge(before, path, elsewhere);
             // Who replaces what is left of a file replaces the file.
-            if let Some(whole) = self.remains.get(&(before, path.to_owned())).copied() {
+            for whole in self.wholes(before, path) {
                 self.discharge(whole, path, elsewhere);
             }
         }
@@ -151,15 +151,19 @@ impl Ledger {
         if whole != rest {
             self.overruled(path, whole, rest);
             self.overruled(path, rest, whole);
-            self.remains.insert((rest, path.to_owned()), whole);
+            self.remains.entry((rest, path.to_owned())).or_default().insert(whole);
         }
     }
 
     /// Somebody put another file there that holds just what a power loss had left of the one before.
     pub fn replaced_by_its_like(&mut self, path: &str, id: ContentId) {
-        if let Some(whole) = self.remains.get(&(id, path.to_owned())).copied() {
+        for whole in self.wholes(id, path) {
             self.discharge(whole, path, &[]);
         }
+    }
+
+    fn wholes(&self, rest: ContentId, path: &str) -> BTreeSet<ContentId> {
+        self.remains.get(&(rest, path.to_owned())).cloned().unwrap_or_default()
     }
 
     /// It was gone with its machine before anybody else had it.

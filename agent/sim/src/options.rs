@@ -1,9 +1,13 @@
 //! What a run is asked for, and the peculiarities of one world, which follow from the seed.
 
+use gosync_engine::handle::Conditions;
 use gosync_engine::{Limits, MirrorConfig};
 use gosync_plan::{ConflictPolicy, DeleteLimits, Direction, Policy, Prefix};
 
 use crate::dice::Dice;
+
+pub const ENDPOINT: &str = "sim";
+pub const BUCKET: &str = "bucket";
 
 /// A run of the simulator.
 #[derive(Clone, Debug)]
@@ -172,12 +176,14 @@ pub struct FleetProfile {
     pub wrong_entries: f64,
     /// Full scans are so rare that only the feed can have told what one agent has of another.
     pub lives_from_feed: bool,
+    /// Conditions that have no effect at the store are `Some(false)`: turns at the keys stand in for them.
+    pub conditions: Conditions,
 }
 
 impl FleetProfile {
     fn roll(faults: Faults, dice: &mut Dice) -> Self {
         let often = |wanted: bool, probability: f64, dice: &mut Dice| dice.chance(probability) && wanted;
-        Self {
+        let mut profile = Self {
             faults: if often(faults.metadata, 0.5, dice) { 0.02 } else { 0.0 },
             goes_away: often(faults.metadata, 0.5, dice),
             is_pruned: often(faults.metadata, 0.4, dice),
@@ -186,7 +192,29 @@ impl FleetProfile {
             cache: dice.chance(0.6),
             wrong_entries: if often(faults.cache, 0.6, dice) { 0.1 } else { 0.0 },
             lives_from_feed: dice.chance(0.6),
+            conditions: Conditions::default(),
+        };
+        if dice.chance(0.3) {
+            profile.conditions = some_without_effect(dice);
+            // Whoever restores takes turns away that somebody has; they can't be told from those that ran out.
+            (profile.is_restored, profile.is_made_anew) = (false, false);
         }
+        profile
+    }
+}
+
+/// As with known stores, or any of them.
+fn some_without_effect(dice: &mut Dice) -> Conditions {
+    let mut ignored = |probability: f64| dice.chance(probability).then_some(false);
+    if ignored(0.5).is_some() {
+        return Conditions { delete: Some(false), copy: Some(false), ..Conditions::default() };
+    }
+    Conditions {
+        put: ignored(0.6),
+        multipart: ignored(0.6),
+        delete: ignored(0.6),
+        copy: ignored(0.6),
+        ..Conditions::default()
     }
 }
 
@@ -204,6 +232,10 @@ impl Profile {
             }
             // They are on different hosts.
             profile.remote_hints = 0.0;
+            if fleet.conditions.is_incomplete() {
+                // Between its last look at its turn and the arrival of its request nobody can help it.
+                profile.freezes = false;
+            }
             profile.fleet = Some(fleet);
         }
         profile
@@ -283,8 +315,8 @@ impl Profile {
             state_travels: false,
             name: format!("mirror-{replica}"),
             device: format!("host-{replica}"),
-            endpoint: "sim".into(),
-            bucket: "bucket".into(),
+            endpoint: ENDPOINT.into(),
+            bucket: BUCKET.into(),
             prefix: Prefix::new(self.prefix),
             ignore: Vec::new(),
             keep_links: false,

@@ -3,6 +3,7 @@
 
 use gosync_engine::ports::local::Kind;
 use gosync_engine::ports::{FolderEntry, Lease, LocalTree, RootFacts, Space, Stat, TreeError, TreeErrorKind, TreeFile};
+use gosync_plan::Direction;
 use gosync_plan::facts::Special;
 
 use crate::disk::{Disk, Ino, Renaming, is_synced};
@@ -53,7 +54,7 @@ impl Port {
             return failed(TreeErrorKind::Killed);
         }
         world.somebody_is_faster(Some(self.replica), target);
-        if let Some(kind) = world.disk_fault(effect) {
+        if let Some(kind) = world.disk_fault(self.replica, effect) {
             world.tell(Who::Agent(self.replica), || format!("{name} {path}: fails ({kind:?})"));
             return failed(kind);
         }
@@ -114,11 +115,15 @@ impl World {
         }
     }
 
-    fn disk_fault(&mut self, effect: bool) -> Option<TreeErrorKind> {
+    fn disk_fault(&mut self, replica: usize, effect: bool) -> Option<TreeErrorKind> {
         if self.quiet || !self.dice.chance(self.profile.disk_faults) {
             return None;
         }
         self.stats.faults += 1;
+        if self.profile.directions[replica] == Direction::Pull {
+            // A file may be in place, and whoever put it there doesn't get to record it.
+            self.left_halfway(replica);
+        }
         let kinds: &[TreeErrorKind] =
             if effect { &[TreeErrorKind::Failed, TreeErrorKind::NoSpace] } else { &[TreeErrorKind::Failed] };
         self.dice.pick(kinds).copied()

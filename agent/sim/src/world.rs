@@ -186,6 +186,7 @@ impl World {
         let mut bucket = Bucket::new(profile.versioned, profile.opaque_etags, profile.crc64nvme);
         if fleet.is_some() {
             bucket.lookalike_seconds = LOOKALIKE_FOR_EVER;
+            bucket.conditions = profile.fleet.map(|of| of.conditions).unwrap_or_default();
         }
         Self {
             now_ns: 0,
@@ -320,10 +321,7 @@ impl World {
         self.replicas[replica].running = false;
         self.replicas[replica].kills_left = self.replicas[replica].kills_left.saturating_sub(1);
         self.tell(Who::World, || format!("agent-{replica} is killed"));
-        self.left_unrecorded(replica, |world, path| {
-            let mut known = world.replicas[replica].rows.ancestors.keys();
-            known.all(|known| known.as_str() != path)
-        });
+        self.left_halfway(replica);
         if self.profile.power && self.dice.chance(0.4) {
             self.lose_power(replica);
         }

@@ -134,3 +134,8 @@ fn a_cache_that_is_trusted_is_found() {
 fn a_lease_that_is_not_asked_for_again_is_found() {
     assert!(seeds_needed_in(Options::shared, Planted::LeaseNotRechecked) <= SEEDS_PLANTED);
 }
+
+#[test]
+fn writers_who_take_no_turns_where_the_store_has_no_conditions_are_found() {
+    assert!(seeds_needed_in(Options::shared, Planted::TurnNotTaken) <= SEEDS_PLANTED);
+}

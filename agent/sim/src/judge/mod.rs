@@ -13,7 +13,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::disk::{Ino, Node, is_synced};
 use crate::ledger::ContentId;
 use crate::options::Leasing;
-use crate::world::World;
+use crate::world::{Who, World};
 
 impl World {
     /// Runs what a user does to a tree, and notes what it replaced, deleted and wrote.
@@ -70,6 +70,10 @@ impl World {
 
     /// Runs what a tool does to keys of the bucket, and notes what it replaced, deleted and wrote.
     pub fn tool_acts(&mut self, keys: &[&str], act: impl FnOnce(&mut World)) {
+        if keys.iter().any(|key| self.is_somebodys_turn(key)) {
+            self.tell(Who::Tool, || format!("leaves {keys:?} alone: an agent is at work there"));
+            return;
+        }
         let before: Vec<_> = keys.iter().map(|key| self.object_content(key)).collect();
         act(self);
         for key in keys {
@@ -147,6 +151,23 @@ impl World {
                 self.put_by_users.insert((replica, path, content));
             }
         }
+    }
+
+    /// An agent's work ends before its record. What it sent is not its own for sure: where the file is gone by the next
+    /// start, nobody knows whether somebody deleted it or a power loss did.
+    pub fn left_halfway(&mut self, replica: usize) {
+        self.left_unrecorded(replica, |world, path| {
+            let mut known = world.replicas[replica].rows.ancestors.keys();
+            known.all(|known| known.as_str() != path)
+        });
+        let (prefix, rows, bucket) = (self.profile.prefix, &self.replicas[replica].rows.ancestors, &self.bucket);
+        let recorded: BTreeSet<String> = rows
+            .iter()
+            .map(|(path, row)| (format!("{prefix}{path}"), row))
+            .filter(|(key, row)| bucket.current(key).is_some_and(|object| object.etag == row.generation.etag))
+            .map(|(key, _)| key)
+            .collect();
+        self.authors.retain(|key, author| *author != replica || recorded.contains(key));
     }
 
     /// Without leases, or between two ticks of a coarse clock, nobody can know that a writer is at a file.
