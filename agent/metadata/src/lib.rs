@@ -11,6 +11,7 @@
 mod batch;
 mod database;
 mod metadata;
+mod migrations;
 mod peek;
 mod postgres;
 mod state;

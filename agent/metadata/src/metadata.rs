@@ -16,19 +16,17 @@ use gosync_engine::ports::metadata::{
     StoreRow, SyncConfigRow, SyncStateRow,
 };
 use gosync_engine::ports::state::{StateError, StateErrorKind};
-use sqlx::migrate::Migrator;
 use sqlx::sqlite::SqliteRow;
 use sqlx::{Row, query, query_as, query_scalar};
 
 use crate::batch::in_order;
 use crate::database::{Database, Durability, JournalMode};
+use crate::migrations;
 use crate::text::{TextRange, json, spell};
 use crate::writer::Writer;
 pub use mirrors::MirrorRow;
 use rows::select_files;
 use write::{Answer, MetadataWrite};
-
-static MIGRATIONS: Migrator = sqlx::migrate!("migrations/metadata");
 
 pub struct SqliteMetadata {
     database: Database,
@@ -38,7 +36,7 @@ pub struct SqliteMetadata {
 impl SqliteMetadata {
     /// Opens the file, or makes it with the folders above it. Must be called inside a tokio runtime.
     pub async fn open(path: &Path, journal: JournalMode) -> Result<Self, StateError> {
-        let database = Database::open(path, &MIGRATIONS, journal, Durability::Consistent).await?;
+        let database = Database::open(path, &migrations::METADATA, journal, Durability::Consistent).await?;
         let writer = Writer::start(database.clone());
         Ok(Self { database, writer })
     }

@@ -11,16 +11,14 @@ use std::path::Path;
 use async_trait::async_trait;
 use gosync_engine::ports::state::{HaltRow, JournalEntry, ReplicaState, StateChange, StateError, UploadRow};
 use gosync_plan::{Ancestor, ContentHash, RelPath};
-use sqlx::migrate::Migrator;
 use sqlx::sqlite::{SqliteConnection, SqliteRow};
 use sqlx::{Row, query, query_as, query_scalar};
 
 use crate::database::{Database, Durability, JournalMode};
+use crate::migrations;
 use crate::text::{STATEMENT_ROWS_MAX, TextRange, json};
 use crate::writer::{Write, Writer};
 use effect::NetEffect;
-
-static MIGRATIONS: Migrator = sqlx::migrate!("migrations/state");
 
 #[derive(Clone, Copy, Debug, Default)]
 pub struct StateOptions {
@@ -35,7 +33,7 @@ pub struct SqliteState {
 impl SqliteState {
     /// Opens the file, or makes it with the folders above it. Must be called inside a tokio runtime.
     pub async fn open(path: &Path, options: StateOptions) -> Result<Self, StateError> {
-        let database = Database::open(path, &MIGRATIONS, options.journal, Durability::EveryCommit).await?;
+        let database = Database::open(path, &migrations::STATE, options.journal, Durability::EveryCommit).await?;
         let writer = Writer::start(database.clone());
         Ok(Self { database, writer })
     }

@@ -9,8 +9,7 @@ use sqlx::postgres::PgConnection;
 use sqlx::{Connection as _, Executor as _, query_scalar};
 
 use super::connect::Connections;
-
-static MIGRATIONS: Migrator = sqlx::migrate!("migrations/postgres");
+use crate::migrations::POSTGRES;
 
 /// The lock is of this transaction: the migrator's own would stay with a connection that PgBouncer lends to somebody else.
 /// The number is `gosync` in ASCII. The migrator names its statements, and the names of a migration that failed must not
@@ -45,12 +44,12 @@ async fn is_current(connections: &Connections) -> Result<bool, sqlx::Error> {
             .await?;
     }
     transaction.commit().await?;
-    Ok(applied.iter().map(Vec::as_slice).eq(MIGRATIONS.iter().map(|migration| &*migration.checksum)))
+    Ok(applied.iter().map(Vec::as_slice).eq(POSTGRES.iter().map(|migration| &*migration.checksum)))
 }
 
 async fn under_lock(connection: &mut PgConnection) -> Result<(), MigrateError> {
     let mut transaction = connection.begin_with(BEGIN).await?;
-    let unlocked = Migrator { locking: false, ..Migrator::with_migrations(MIGRATIONS.iter().cloned().collect()) };
+    let unlocked = Migrator { locking: false, ..Migrator::with_migrations(POSTGRES.iter().cloned().collect()) };
     unlocked.run(&mut *transaction).await?;
     transaction.execute("DEALLOCATE ALL").await?;
     transaction.commit().await?;
@@ -59,7 +58,7 @@ async fn under_lock(connection: &mut PgConnection) -> Result<(), MigrateError> {
 
 fn failed(connections: &Connections, error: MigrateError) -> StateError {
     let place = connections.place();
-    let newest = MIGRATIONS.iter().map(|migration| migration.version).max().unwrap_or(0);
+    let newest = POSTGRES.iter().map(|migration| migration.version).max().unwrap_or(0);
     match error {
         MigrateError::VersionMissing(version) if version > newest => StateError {
             kind: StateErrorKind::Newer,
