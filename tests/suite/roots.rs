@@ -13,7 +13,7 @@ use fuser::{Errno, FileAttr, FileHandle, FileType, Filesystem, INodeNo, ReplyAtt
 use gosync_tests::agent::{Agent, note, with_mirror};
 use gosync_tests::mount::Mount;
 use gosync_tests::pair::{MIRROR, Pair, Tree, write};
-use gosync_tests::process::needs_root;
+use gosync_tests::process::{Folder, needs_root};
 use gosync_tests::proxy::{Kind, Seen, Verdict};
 use gosync_tests::wait;
 use serde_json::{Value, json};
@@ -235,6 +235,20 @@ async fn a_root_that_is_mounted_later_goes_on_by_itself() {
     agent.in_step(MIRROR).await;
     pair.bucket_keeps(&expected).await;
     pair.both_hold(&expected).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_folder_that_is_bound_to_a_second_place_is_in_no_second_mirror() {
+    if !needs_root("binding a folder inside the mirror's root to another place") {
+        return;
+    }
+    let (pair, agent, expected) = Pair::filled(FILES).await;
+    let second = Folder::new("bound");
+    let _mount = Mount::bind(&pair.root.join("d1"), second.path());
+    let refused = agent.run(&["sync", "mirror", second.path().to_str().unwrap(), "/elsewhere"]);
+    let said = String::from_utf8(refused.stderr).unwrap();
+    assert!(!refused.status.success() && said.contains("lies inside"), "{said}");
+    pair.bucket_keeps(&expected).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

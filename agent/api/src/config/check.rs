@@ -7,6 +7,7 @@ use super::agent::{AgentConfig, Cache, Metadata, S3, SyncSettings};
 use super::choice::Sse;
 use super::load::Disk;
 use super::mirror::MirrorConfig;
+use super::mounts::Spot;
 use super::places::Places;
 use super::problem::{Place, Problem, Wrong};
 use super::secret::{Secret, twin};
@@ -292,15 +293,30 @@ fn defined(mirror: &MirrorConfig) -> String {
 struct Root<'a> {
     mirror: &'a MirrorConfig,
     real: PathBuf,
+    spot: Option<Spot>,
 }
 
 impl<'a> Root<'a> {
     fn of(mirror: &'a MirrorConfig, disk: &dyn Disk) -> Self {
-        Self { mirror, real: disk.real_path(&mirror.local_path) }
+        let real = disk.real_path(&mirror.local_path);
+        let spot = disk.spot(&real);
+        Self { mirror, real, spot }
     }
 
     fn known(&self) -> bool {
         !self.mirror.local_path.as_os_str().is_empty()
+    }
+}
+
+fn relation(path: &Path, other: &Path) -> Option<&'static str> {
+    if path == other {
+        Some("is the same folder as")
+    } else if path.starts_with(other) {
+        Some("lies inside")
+    } else if other.starts_with(path) {
+        Some("holds")
+    } else {
+        None
     }
 }
 
@@ -309,15 +325,11 @@ fn overlap(root: &Root<'_>, other: &Root<'_>) -> Option<Wrong> {
     if !root.known() || !other.known() {
         return None;
     }
-    let relation = if root.real == other.real {
-        "is the same folder as"
-    } else if root.real.starts_with(&other.real) {
-        "lies inside"
-    } else if other.real.starts_with(&root.real) {
-        "holds"
-    } else {
-        return None;
+    let by_mounts = || {
+        let (spot, there) = root.spot.as_ref().zip(other.spot.as_ref())?;
+        (spot.device == there.device).then(|| relation(&spot.path, &there.path))?
     };
+    let relation = relation(&root.real, &other.real).or_else(by_mounts)?;
     Some(Wrong::new(
         format!(
             "{} {relation} {}, the root of mirror \"{}\"{}",

@@ -8,6 +8,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use super::agent::{self, AgentConfig, Cache, Log, Metadata, Process, S3, SyncSettings};
+use super::mounts::{self, Spot};
 use super::places::Places;
 use super::problem::{Place, Problem, Problems, Wrong, nearest};
 use super::section::{Field, Reader};
@@ -26,6 +27,10 @@ pub trait Disk {
     fn read(&self, path: &Path) -> io::Result<String>;
     /// The path with its links followed, as far as it exists.
     fn real_path(&self, path: &Path) -> PathBuf;
+    /// Where such a path lies in its file system, if that can be told.
+    fn spot(&self, _real: &Path) -> Option<Spot> {
+        None
+    }
 }
 
 /// One file of the config.
@@ -225,6 +230,10 @@ impl Disk for RealDisk {
             missing = if missing.as_os_str().is_empty() { name.into() } else { Path::new(name).join(missing) };
         }
         path.to_owned()
+    }
+
+    fn spot(&self, real: &Path) -> Option<Spot> {
+        mounts::spot(real, &std::fs::read_to_string("/proc/self/mountinfo").ok()?)
     }
 }
 
