@@ -143,6 +143,11 @@ async fn a_mirror_that_only_sends_leaves_alone_what_others_write_and_tells_it() 
     })
     .await;
     assert_eq!(trashed(&pair), ["by somebody else"]);
+    // Where the folder has nothing, nothing of it can win.
+    let refused = agent.run(&["sync", "approve", pair.root.join("foreign").to_str().unwrap()]);
+    let said = String::from_utf8(refused.stderr).unwrap();
+    assert!(!refused.status.success() && said.contains("nothing at foreign that could win"), "{said}");
+    assert_eq!(pair.bucket.get("docs/foreign").await.as_deref(), Some(b"not ours".as_slice()));
     pair.delete_all(["foreign"]).await;
     agent.until(MIRROR, "nothing is diverged any more", |mirror| shown(mirror, "diverged").is_empty()).await;
 }

@@ -161,3 +161,23 @@ async fn links_are_left_alone_where_they_are_not_kept() {
     assert_eq!(pair.bucket.head("docs/theirs").await, None);
     assert_eq!(pair.bucket.get("docs/ours").await.unwrap(), "file");
 }
+
+/// Its files go from the bucket and from the other side like deleted ones, and the link takes the folder's place.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_link_that_takes_a_folders_place_takes_it_everywhere() {
+    let (pair, other, agent) = two_folders().await;
+    for path in ["real/kept", "d/x", "d/deep/y"] {
+        write(&pair.root.join(path), path);
+    }
+    pair.both_hold(&pair.local()).await;
+    agent.in_step("other").await;
+    fs::remove_dir_all(pair.root.join("d")).unwrap();
+    symlink("real", pair.root.join("d")).unwrap();
+    point_there(other.path(), &[("d", "real")]).await;
+    for mirror in [MIRROR, "other"] {
+        agent.in_step(mirror).await;
+    }
+    let keys: Vec<String> = pair.remote().await.into_keys().collect();
+    assert_eq!(keys, ["d", "real/kept"]);
+    assert_eq!(fs::read(other.path().join("real/kept")).unwrap(), b"real/kept");
+}

@@ -1,12 +1,14 @@
 //! What only got another name crosses no line: the bucket copies its object, and whoever else has the content copies the file.
 
 use std::fs;
+use std::time::Duration;
 
 use gosync_tests::agent::{Agent, with_mirror};
 use gosync_tests::pair::{MIRROR, Pair, Tree, contents, write};
 use gosync_tests::process::Folder;
-use gosync_tests::proxy::Kind;
+use gosync_tests::proxy::{Kind, Verdict};
 use gosync_tests::wait;
+use serde_json::json;
 
 const FILES: usize = 300;
 
@@ -113,4 +115,29 @@ async fn a_large_file_that_is_renamed_or_copied_is_made_of_parts_that_the_bucket
     for mirror in [MIRROR, "other"] {
         agent.in_step(mirror).await;
     }
+}
+
+/// One after the other, so that most of them wait for longer than their deletes do.
+#[tokio::test(flavor = "multi_thread")]
+async fn large_files_of_a_renamed_folder_are_copied_before_their_old_objects_go() {
+    const LARGE_FILES: u64 = 4;
+    let mut pair = Pair::new().await;
+    pair.config["sync"]["workers"] = json!(1);
+    for number in 0..LARGE_FILES {
+        let mut large = vec![0; 6 << 20];
+        blake3::Hasher::new().update(&number.to_le_bytes()).finalize_xof().fill(&mut large);
+        write(&pair.root.join(format!("old/{number}")), &large);
+    }
+    let agent = pair.start().await;
+    pair.both_hold(&pair.local()).await;
+    pair.proxy.forget();
+    let takes_long =
+        |kind| if kind == Kind::Copy { Verdict::Delay(Duration::from_millis(1_500)) } else { Verdict::Pass };
+    pair.proxy.rule(move |seen| takes_long(seen.kind));
+    fs::rename(pair.root.join("old"), pair.root.join("new")).unwrap();
+    pair.both_hold(&pair.local()).await;
+    agent.in_step(MIRROR).await;
+    assert_eq!(pair.requests(|kind| matches!(kind, Kind::Put | Kind::Get)).len(), 0, "{:?}", pair.transfers());
+    let copies = pair.requests(|kind| kind == Kind::Copy);
+    assert!(copies.iter().all(|copy| copy.status == Some(200)), "{copies:?}");
 }

@@ -61,7 +61,6 @@ pub struct News {
 
 /// Reads on from `position`; without one, finds where the feed ends now.
 pub async fn follow(context: &Context, position: Option<Position>) -> Result<Followed, StateError> {
-    tell_untold(context).await?;
     let metadata = &context.ports.metadata;
     let Some(position) = position else {
         let store = metadata.store(&context.config.endpoint, &context.config.bucket).await?;
@@ -70,6 +69,7 @@ pub async fn follow(context: &Context, position: Option<Position>) -> Result<Fol
             let mut identity = lock(&context.shared.identity);
             (identity.store, identity.epoch) = (Some(store.id), store.epoch);
         }
+        tell_untold(context).await?;
         let cursor = newest.map(|row| Cursor { sequence: row.seq, row_id: row.row_id });
         return Ok(Followed::Began(Position { cursor }));
     };
@@ -77,6 +77,8 @@ pub async fn follow(context: &Context, position: Option<Position>) -> Result<Fol
     match metadata.changes_since(store, position.cursor.as_ref(), NEWS_ROWS).await? {
         Changes::CursorLost => Ok(Followed::Lost),
         Changes::Next { rows, cursor } => {
+            // Not before it is known that these are still the tables that know the store.
+            tell_untold(context).await?;
             let more = rows.len() == NEWS_ROWS;
             let news = without_echoes(context, rows.iter().flat_map(|row| news_of(context, row)).collect()).await?;
             Ok(Followed::Went { position: Position { cursor }, news, more })

@@ -406,10 +406,20 @@ pub fn stat_entry(tree: &dyn LocalTree, path: &RelPath) -> LocalEntry {
                 Err(message) => LocalEntry::Unknown(message),
             }
         }
-        // A symlink stands where a folder would have to: that lasts, and is no failed look.
-        Err(error) if error.kind == TreeErrorKind::Escapes => LocalEntry::Special(Special::Symlink),
+        // A symlink stands where a folder would have to: one that is kept is like a file there, and nothing is below it. Any
+        // other lasts, and is no failed look.
+        Err(error) if error.kind == TreeErrorKind::Escapes => match kept_link_above(tree, path) {
+            true => LocalEntry::Absent,
+            false => LocalEntry::Special(Special::Symlink),
+        },
         Err(error) => LocalEntry::Unknown(describe(&error)),
     }
+}
+
+/// A tree that keeps links shows them as files.
+fn kept_link_above(tree: &dyn LocalTree, path: &RelPath) -> bool {
+    let nearest = path.ancestors().find_map(|folder| tree.stat(folder.as_str()).ok());
+    nearest.is_some_and(|stat| stat.kind == Kind::File && stat.mount == tree.opened_root().mount)
 }
 
 /// Nothing but folders is below this one. What can't be read may hold anything.

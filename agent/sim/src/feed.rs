@@ -98,6 +98,11 @@ impl Feed {
         self.uncommitted.extend((head + 1..=now).map(|sequence| (sequence, until_ms)));
     }
 
+    /// Tables that were made anew have other stores.
+    pub fn knows(&self, store: i64) -> bool {
+        self.at(store).is_some()
+    }
+
     pub fn head(&self, store: i64) -> u64 {
         self.at(store).map_or(0, |store| store.row.head_seq)
     }

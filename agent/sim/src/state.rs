@@ -255,6 +255,9 @@ impl MetadataStore for SimMetadata {
             let commit_ms = if planted::is(Planted::SequenceBeforeCommit) { world.dice.between(0, 60) } else { 0 };
             let keys: Vec<String> = changes.iter().map(|change| change.key().to_owned()).collect();
             let feed = world.feed_of(replica);
+            if !feed.knows(store) {
+                return None;
+            }
             let before = feed.head(store);
             let (recorded, written) = feed.record(store, client, changes);
             if commit_ms > 0 {
@@ -267,9 +270,11 @@ impl MetadataStore for SimMetadata {
             if written > 0 && world.fleet.as_ref().is_some_and(|fleet| fleet.cache.is_none()) {
                 world.tell_fleet(replica);
             }
-            recorded
+            Some(recorded)
         };
-        self.0.metadata("record", true, record).await
+        let no_such_store =
+            || StateError { kind: StateErrorKind::Unavailable, what: "record".to_owned(), source: None };
+        self.0.metadata("record", true, record).await?.ok_or_else(no_such_store)
     }
 
     async fn changes_since(&self, store: i64, cursor: Option<&Cursor>, limit: usize) -> Result<Changes, StateError> {

@@ -4,6 +4,7 @@
 use super::Ended;
 use super::core::{Core, Stage, is_of_the_root};
 use super::effect::Effect;
+use super::queue::Queue;
 use crate::beat::Beaten;
 use crate::context::{BEAT, CopyOf};
 use crate::look::{Failure, describe};
@@ -120,7 +121,7 @@ impl Core {
 
     /// Goes on as a replica of its own once nothing that writes is under way.
     pub(super) fn part(&mut self) {
-        self.queue.clear();
+        self.queue = Queue::default();
         let rests = self.running == 0 && self.settling == 0 && self.resolving.is_empty();
         if rests && !self.beating.parting && self.beating.next_ms <= self.now() {
             self.beating.parting = true;

@@ -6,7 +6,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-use gosync_plan::decide::{Action, ExpectLocal, ExpectRemote};
+use gosync_plan::decide::{Action, Diverged, ExpectLocal, ExpectRemote};
 use gosync_plan::{Direction, HaltReason, Nonce, RelPath};
 
 use super::Ended;
@@ -16,7 +16,8 @@ use super::deletes::Deletes;
 use super::dirty::{Dirty, DirtySet};
 use super::effect::{Effect, Event};
 use super::feed::Follower;
-use super::moves::Moves;
+use super::moves::{Moves, Trace};
+use super::queue::{Line, Queue};
 use super::scrub::Scrub;
 use crate::context::Context;
 use crate::handle::{Command, FlushReceipt, Message, Totals};
@@ -112,7 +113,7 @@ pub struct Core {
     pub(super) looks: usize,
     /// When the latest of them began, monotonic milliseconds.
     look_began_ms: u64,
-    pub(super) queue: VecDeque<Task>,
+    pub(super) queue: Queue,
     pub(super) running: usize,
     pub(super) running_large: usize,
     pub(super) running_bytes: u64,
@@ -120,6 +121,8 @@ pub struct Core {
     /// Creations where the store still has what their paths can't stand beside.
     pub(super) behind_deletes: Vec<Task>,
     pub(super) moves: Moves,
+    /// What the running operations bring: where it comes from has to stay for so long.
+    pub(super) arriving: BTreeMap<RelPath, Vec<Trace>>,
     pub(super) deletes_running: usize,
     /// Counted since the start, and when the running sweep began.
     pub(super) deletes_done: u64,
@@ -143,8 +146,8 @@ pub struct Core {
     pub(super) failing: BTreeMap<RelPath, Failing>,
     pub(super) busy: BTreeMap<RelPath, Busy>,
     pub(super) problems: BTreeMap<String, String>,
-    /// Paths that somebody else wrote to in the bucket of a mirror that only sends, and the sweep that told so last.
-    pub(super) diverged: BTreeMap<RelPath, u64>,
+    /// Paths that somebody else wrote to in the bucket of a mirror that only sends, how, and the sweep that told so last.
+    pub(super) diverged: BTreeMap<RelPath, (Diverged, u64)>,
     /// Problems that the last complete sweep reported of names and folders.
     pub(super) swept_problems: Vec<(String, String)>,
     /// Folders and files that the last complete sweep could not read.
@@ -226,13 +229,14 @@ impl Core {
             in_hand: BTreeMap::new(),
             looks: 0,
             look_began_ms: 0,
-            queue: VecDeque::new(),
+            queue: Queue::default(),
             running: 0,
             running_large: 0,
             running_bytes: 0,
             deletes: Deletes::default(),
             behind_deletes: Vec::new(),
             moves: Moves::default(),
+            arriving: BTreeMap::new(),
             deletes_running: 0,
             deletes_done: 0,
             deletes_done_before: 0,
@@ -310,7 +314,21 @@ impl Core {
 
     /// Whether the sweep may hand over more.
     pub(super) fn has_room(&self) -> bool {
-        self.queue.len() < self.context.config.limits.queue_max
+        self.queue.has_room(self.context.config.limits.queue_max, self.probe_failed.is_none())
+    }
+
+    pub(super) fn enqueue(&mut self, task: Task) {
+        self.queue.push(self.line_of(&task), task);
+    }
+
+    pub(super) fn line_of(&self, task: &Task) -> Line {
+        if !self.probed && writes_remotely(&task.operation.action) {
+            Line::Unprobed
+        } else if task_bytes(task) > self.context.config.limits.part_bytes {
+            Line::Large
+        } else {
+            Line::Ordinary
+        }
     }
 
     pub(super) fn now(&self) -> u64 {
@@ -568,7 +586,7 @@ impl Core {
 
     pub(super) fn begin_looks(&mut self) {
         let now = self.now();
-        while self.looks < LOOKS_MAX && self.queue.len() < self.context.config.limits.queue_max {
+        while self.looks < LOOKS_MAX && self.has_room() {
             let gathers =
                 self.looks > 0 && now < self.look_began_ms + GATHER_MS && !self.dirty.are_due(now, BATCH_PATHS);
             if gathers || self.dirty.next_due_ms().is_none_or(|due| due > now) {
@@ -649,7 +667,7 @@ impl Core {
         let limits = &self.context.config.limits;
         let now = self.now();
         let working = !self.paused;
-        let looking = working && self.looks < LOOKS_MAX && self.queue.len() < limits.queue_max && self.outage.is_none();
+        let looking = working && self.looks < LOOKS_MAX && self.has_room() && self.outage.is_none();
         let gathered_ms = if self.looks > 0 { self.look_began_ms + GATHER_MS } else { 0 };
         let sweep_ms = if self.shares() && self.context.shared.metadata_is_away() {
             // Their first answer is an event of its own.

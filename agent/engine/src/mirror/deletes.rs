@@ -15,6 +15,8 @@ use crate::sweep::Scope;
 /// The note that holds the window; what was executed in it is in further ones, see [`Window::note`].
 pub const NOTE_WINDOW: &str = "delete-window";
 
+/// Whoever has to wait is asked about again after this.
+const WAIT_MS: u64 = 200;
 /// Executed deletes that are remembered by name, for `deny`.
 const EXECUTED_MAX: usize = 10_000;
 
@@ -280,10 +282,19 @@ impl Deletes {
         too_many_deletes(limits, self.window.ancestors, self.done(limits), self.counted())
     }
 
-    /// The held deletes that may go now; counted unless `approved`.
-    pub fn take(&mut self, now_ms: u64, approved: bool) -> Vec<Task> {
-        let ready: Vec<RelPath> =
-            self.held.iter().filter(|(_, held)| held.not_before_ms <= now_ms).map(|(path, _)| path.clone()).collect();
+    /// The held deletes that may go now; counted unless `approved`. Those that have to wait are asked about again in a while.
+    pub fn take(&mut self, now_ms: u64, approved: bool, has_to_wait: impl Fn(&Task) -> bool) -> Vec<Task> {
+        let mut ready: Vec<RelPath> = Vec::new();
+        for (path, held) in &mut self.held {
+            if held.not_before_ms > now_ms {
+                continue;
+            }
+            if has_to_wait(&held.task) {
+                held.not_before_ms = now_ms + WAIT_MS;
+            } else {
+                ready.push(path.clone());
+            }
+        }
         let mut tasks = Vec::with_capacity(ready.len());
         // The deepest first, so that folders that become empty can go.
         for path in ready.into_iter().rev() {

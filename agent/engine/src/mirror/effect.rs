@@ -417,8 +417,17 @@ async fn split_off_files(context: &Context, paths: Vec<RelPath>) -> Result<(Vec<
         Err(error) if error.kind == StateErrorKind::Killed => return Err(Event::Killed),
         Err(_) => vec![None; files.len()],
     };
-    let mut known = known.iter();
-    let (files, new): (Vec<_>, Vec<_>) = files.into_iter().partition(|_| known.next().is_some_and(Option::is_some));
+    // One that was a folder, too, is only through with that when its marker is.
+    let markers: Vec<RelPath> =
+        if context.config.keep_folders { files.iter().map(RelPath::marker).collect() } else { Vec::new() };
+    let marked = match context.ports.state.ancestors(&markers).await {
+        Ok(marked) => marked,
+        Err(error) if error.kind == StateErrorKind::Killed => return Err(Event::Killed),
+        Err(_) => Vec::new(),
+    };
+    let is_marked = |at: usize| marked.get(at).is_some_and(Option::is_some);
+    let mut was_file = known.iter().enumerate().map(|(at, row)| row.is_some() && !is_marked(at));
+    let (files, new): (Vec<_>, Vec<_>) = files.into_iter().partition(|_| was_file.next().unwrap_or(false));
     others.extend(new);
     Ok((files, others))
 }

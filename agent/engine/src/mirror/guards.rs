@@ -1,5 +1,8 @@
 //! Guards, halts and their answers (R14), and troubles with the outside.
 
+use std::collections::BTreeSet;
+
+use gosync_plan::decide::Diverged;
 use gosync_plan::guard::{everything_changed, first_merge};
 use gosync_plan::{ConflictPolicy, Direction, GuardVerdict, HaltReason, RelPath};
 
@@ -8,6 +11,7 @@ use super::answers::{Overwrites, is_upload};
 use super::core::{Core, Outage, Stage, Trouble, is_of_the_root};
 use super::effect::Effect;
 use super::feed::METADATA;
+use super::moves::Trace;
 use crate::handle::CommandError;
 use crate::look::{Candidate, Failure, describe};
 use crate::ports::StoreErrorKind;
@@ -34,6 +38,10 @@ impl Core {
         }
         if self.deletes.len() == 0 {
             self.end_halt(HaltReason::TooManyDeletes);
+            return;
+        }
+        if !self.has_room() && self.dirty.next_due_ms().is_some_and(|due| due <= now) {
+            // Paths wait to be looked at, and what is held may have gone to one of them.
             return;
         }
         let flushing = !self.flushes.is_empty() && self.dirty.next_due_ms().is_none_or(|due| due > now);
@@ -77,7 +85,10 @@ impl Core {
     /// False: there were none.
     fn let_deletes_go(&mut self) -> bool {
         let now = self.now();
-        let tasks = self.deletes.take(now, self.deletes_approved);
+        let arriving = self.arriving();
+        let tasks = self.deletes.take(now, self.deletes_approved, |task| {
+            task.operation.moved && Trace::departures(task).any(|trace| arriving.contains(&trace))
+        });
         if tasks.is_empty() {
             return false;
         }
@@ -85,9 +96,18 @@ impl Core {
         self.effects.push(Effect::Apply(noted));
         for task in tasks {
             self.pick_up(task.operation.path.clone(), now);
-            self.queue.push_back(task);
+            self.enqueue(task);
         }
         true
+    }
+
+    /// What is on its way to another path. Creations that wait for deletes are not among it: one of the two has to go first.
+    fn arriving(&self) -> BTreeSet<Trace> {
+        if self.deletes.moved() == 0 {
+            return BTreeSet::new();
+        }
+        let queued = self.queue.iter().filter(|task| !self.is_behind_deletes(task)).flat_map(Trace::arrivals);
+        queued.chain(self.arriving.values().flatten().copied()).collect()
     }
 
     /// Nearly everything changed at once on one side (ransom, shifted time stamps, a wrong mount): a person has to say so.
@@ -105,7 +125,7 @@ impl Core {
             }
             return;
         }
-        self.queue.extend(overwrites);
+        overwrites.into_iter().for_each(|task| self.enqueue(task));
     }
 
     /// Two trees that were never in step have too many names in common that stand for different contents.
@@ -120,7 +140,7 @@ impl Core {
             }
             return;
         }
-        self.queue.extend(merges);
+        merges.into_iter().for_each(|task| self.enqueue(task));
     }
 
     /// The disk is full: the trash gives what it may.
@@ -180,7 +200,7 @@ impl Core {
         self.tell(&Told::Halted { reason, message });
         if is_of_the_root(reason) {
             // Nothing that was concluded from this tree counts any more.
-            for task in std::mem::take(&mut self.queue).into_iter().chain(std::mem::take(&mut self.behind_deletes)) {
+            for task in self.queue.take_all().chain(std::mem::take(&mut self.behind_deletes)) {
                 self.deletes.ended(&task.operation.path);
                 self.in_hand.remove(&task.operation.path);
             }
@@ -319,11 +339,18 @@ impl Core {
     }
 
     pub(super) fn approve_path(&mut self, path: RelPath) -> Result<String, CommandError> {
-        if !self.diverged.contains_key(&path) {
+        let Some((how, _)) = self.diverged.get(&path) else {
             return Err(CommandError {
                 code: "no-such-path",
                 message: format!("{path} has not diverged"),
                 hint: "`gosync sync state` shows the diverged paths of mirrors that only send".to_owned(),
+            });
+        };
+        if *how == Diverged::Created {
+            return Err(CommandError {
+                code: "no-answer",
+                message: format!("the folder has nothing at {path} that could win, and never had"),
+                hint: "delete or rename the object in the bucket, or save a file there and approve it".to_owned(),
             });
         }
         if self.context.config.root_is_read_only {

@@ -241,7 +241,7 @@ impl Core {
         }
         if self.answer(&mut task) {
             self.answered_in_sweep += u64::from(by_sweep);
-            self.queue.push_back(task);
+            self.enqueue(task);
             return;
         }
         let is_joined = by_sweep && !self.hydrated && task.ancestor.is_none() && !path.is_marker();
@@ -254,7 +254,7 @@ impl Core {
         } else if by_sweep && is_overwrite(&task.operation.action) {
             self.overwrites.push(task);
         } else {
-            self.queue.push_back(task);
+            self.enqueue(task);
         }
     }
 
@@ -272,11 +272,11 @@ impl Core {
             }
             Problem::FolderInTheWay => "the bucket has an object where a folder stands".to_owned(),
         };
-        if matches!(problem, Problem::Diverged { .. }) {
+        if let Problem::Diverged { how } = problem {
             if self.diverged.len() >= DIVERGED_MAX && !self.diverged.contains_key(path) {
                 return;
             }
-            self.diverged.insert(path.clone(), self.sweeps_begun);
+            self.diverged.insert(path.clone(), (*how, self.sweeps_begun));
         }
         self.problem(path.as_str().to_owned(), message);
         let now = self.now();

@@ -17,6 +17,7 @@ mod looks;
 mod moves;
 mod operations;
 mod plan;
+mod queue;
 mod scrub;
 mod start;
 mod sweeps;

@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use gosync_plan::decide::Action;
-use gosync_plan::{Fingerprint, Generation, RelPath};
+use gosync_plan::{ContentHash, Fingerprint, Generation, LocalEntry, RelPath, RemoteEntry};
 
 use crate::sequences::Task;
 
@@ -20,6 +20,22 @@ const REMEMBERED_MAX: usize = 100_000;
 pub struct Trace([u8; 16]);
 
 impl Trace {
+    /// Of what this operation makes of a content that may be on the other side already, under another name.
+    pub fn arrivals(task: &Task) -> impl Iterator<Item = Self> + use<> {
+        let content = match (&task.operation.action, &task.local, &task.remote) {
+            (Action::Upload { .. }, LocalEntry::File(file), _) => file.digests.map(|digests| digests.blake3),
+            (Action::Download { .. }, _, RemoteEntry::Object(object)) => object.content,
+            _ => None,
+        };
+        Self::of_arrival(task).into_iter().chain(content.map(Self::content))
+    }
+
+    /// Of where such a content is.
+    pub fn departures(task: &Task) -> impl Iterator<Item = Self> + use<> {
+        let content = task.ancestor.as_ref().and_then(|before| before.content);
+        Self::of_departure(task).into_iter().chain(content.map(Self::content))
+    }
+
     /// Of what this operation takes to the other side, or finds on both.
     pub fn of_arrival(task: &Task) -> Option<Self> {
         let (file, object) = match &task.operation.action {
@@ -51,6 +67,10 @@ impl Trace {
 
     fn object(object: &Generation) -> Self {
         Self::of(&[b"object", &object.size.to_le_bytes(), object.etag.as_bytes()])
+    }
+
+    fn content(content: ContentHash) -> Self {
+        Self::of(&[b"content", &content.0])
     }
 
     fn of(parts: &[&[u8]]) -> Self {

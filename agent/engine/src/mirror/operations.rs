@@ -1,14 +1,14 @@
 //! Operations: which may run, how many at once, and what follows from the end of each.
 
-use std::collections::VecDeque;
-
 use gosync_plan::conflict::is_conflict_copy_of;
 use gosync_plan::decide::{Action, ExpectLocal, ExpectRemote};
 use gosync_plan::{Direction, HaltReason, LocalEntry, LocalFile, Nonce, PlannedOperation, RelPath, RemoteEntry};
 
-use super::core::{Busy, Core, PROBLEM_RETRY_MS, RACY_MS, asks_the_store, is_overwrite, task_bytes, writes_remotely};
+use super::core::{Busy, Core, PROBLEM_RETRY_MS, RACY_MS, asks_the_store, is_overwrite, task_bytes};
 use super::dirty::{Dirty, below};
 use super::effect::Effect;
+use super::moves::Trace;
+use super::queue::Line;
 use crate::ignored::IGNORE_FILE;
 use crate::look::Failure;
 use crate::ports::TreeErrorKind;
@@ -35,14 +35,31 @@ impl Core {
         let (waiting, free) = waiting.into_iter().partition(|task| self.is_behind_deletes(task));
         self.behind_deletes = waiting;
         for task in free {
-            self.queue.push_front(task);
+            self.queue.push_first(self.line_of(&task), task);
         }
+        if self.probed {
+            while let Some(task) = self.queue.pop(Line::Unprobed) {
+                self.enqueue(task);
+            }
+        }
+        // Small ones tell soonest whether the store is back; else they would take all the room.
+        let order = [Line::Large, Line::Ordinary];
+        let order = if self.outage.is_some() { [order[1], order[0]] } else { order };
+        order.into_iter().for_each(|line| self.launch_from(line));
+    }
+
+    /// Begins what fits, in the line's order.
+    fn launch_from(&mut self, line: Line) {
         let limits = self.context.config.limits.clone();
-        let mut skipped = VecDeque::new();
-        while let Some(task) = self.queue.pop_front() {
-            if self.running >= OPERATIONS_MAX || (self.outage.is_some() && !self.may_try()) {
-                self.queue.push_front(task);
-                break;
+        while let Some(task) = self.queue.pop(line) {
+            let bytes = task_bytes(&task);
+            let fits = match line {
+                Line::Large => self.running_large < limits.large_operations_max,
+                Line::Ordinary => self.running_bytes + bytes <= limits.buffer_bytes_max || self.running_bytes == 0,
+                Line::Unprobed => false,
+            };
+            if !fits || self.running >= OPERATIONS_MAX || (self.outage.is_some() && !self.may_try()) {
+                return self.queue.push_first(line, task);
             }
             if self.must_wait(&task.operation.action) {
                 // When the halt ends, a sweep finds it again.
@@ -58,40 +75,23 @@ impl Core {
                 self.behind_deletes.push(task);
                 continue;
             }
-            let bytes = task_bytes(&task);
-            let large = bytes > limits.part_bytes;
-            let fits = if writes_remotely(&task.operation.action) && !self.probed {
-                false
-            } else if large {
-                self.running_large < limits.large_operations_max
-            } else {
-                self.running_bytes + bytes <= limits.buffer_bytes_max || self.running_bytes == 0
-            };
-            if !fits {
-                // Large ones don't hold up small ones, nor the other way round.
-                skipped.push_back(task);
-                if skipped.len() > OPERATIONS_MAX {
-                    break;
-                }
-                continue;
-            }
             self.running += 1;
             self.deletes_running += usize::from(task.operation.action.is_delete());
-            if large {
-                self.running_large += 1;
-            } else {
-                self.running_bytes += bytes;
+            match line {
+                Line::Large => self.running_large += 1,
+                _ => self.running_bytes += bytes,
+            }
+            let arrivals: Vec<Trace> = Trace::arrivals(&task).collect();
+            if !arrivals.is_empty() {
+                self.arriving.insert(task.operation.path.clone(), arrivals);
             }
             self.effects.push(Effect::Run(Box::new(task)));
-        }
-        while let Some(task) = skipped.pop_back() {
-            self.queue.push_front(task);
         }
     }
 
     /// A file that takes a folder's place, or the other way round, is sent when the objects of the old ones are gone: there
     /// are stores that can't have both, and one of them would hide the other.
-    fn is_behind_deletes(&self, task: &Task) -> bool {
+    pub(super) fn is_behind_deletes(&self, task: &Task) -> bool {
         let path = &task.operation.path;
         let soon_ms = self.now() + self.context.config.limits.delete_wait_ms;
         if path.is_marker()
@@ -110,9 +110,13 @@ impl Core {
                 || below(&self.in_hand, path).next().is_some())
     }
 
-    /// The object at `path` is gone: what could not be sent because of it can be now.
+    /// What stood at `path` is gone on one side: what could not be sent or fetched because of it can be now.
     fn way_is_free(&mut self, path: &RelPath) {
         let now = self.now();
+        let told = |folder: &RelPath| self.problems.contains_key(folder.as_str());
+        for folder in path.ancestors().filter(told).collect::<Vec<_>>() {
+            self.mark(folder, Dirty::at(now).with_head());
+        }
         let stood_in_the_way = |other: &&RelPath| other.is_below(path) || path.is_below(other);
         let waiting: Vec<RelPath> = self.failing.keys().filter(stood_in_the_way).cloned().collect();
         for other in waiting {
@@ -170,6 +174,7 @@ impl Core {
             self.running_bytes -= bytes;
         }
         let path = task.operation.path.clone();
+        self.arriving.remove(&path);
         let now = self.now();
         let wait = self.context.config.limits.displaced_wait_ms;
         self.displaced.extend(self.context.take_displaced().into_iter().map(|entry| (entry, now + wait)));
@@ -191,7 +196,7 @@ impl Core {
                     self.store_answers();
                     self.seen_in_step = true;
                 }
-                if matches!(task.operation.action, Action::DeleteObject { .. }) {
+                if task.operation.action.is_delete() {
                     self.way_is_free(&path);
                 }
                 self.end_trouble("local");
@@ -232,7 +237,7 @@ impl Core {
                 if !self.in_hand.contains_key(&file) {
                     self.pick_up(file.clone(), now);
                     let action = Action::MoveAside { local };
-                    self.queue.push_back(Task {
+                    self.enqueue(Task {
                         operation: PlannedOperation { path: file, action, moved: false },
                         ancestor: None,
                         local: LocalEntry::File(LocalFile { fingerprint: local, digests: None }),

@@ -252,7 +252,7 @@ impl Core {
     /// Empties the queue into the draft.
     fn write_down(&mut self, draft: &mut PlanDraft, steps_max: usize) {
         self.effects.clear();
-        while let Some(task) = self.queue.pop_front() {
+        for task in self.queue.take_all() {
             let waits_for = self.held_by(&task.operation.action);
             draft.step(self, &task, waits_for, steps_max);
         }
@@ -285,7 +285,7 @@ impl Core {
                 _ => self.end_halt(HaltReason::TooManyDeletes),
             }
         }
-        for task in self.deletes.take(u64::MAX, true) {
+        for task in self.deletes.take(u64::MAX, true, |_| false) {
             let waits_for = self.held_by(&task.operation.action);
             draft.step(self, &task, waits_for, steps_max);
         }

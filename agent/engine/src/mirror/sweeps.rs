@@ -157,7 +157,7 @@ impl Core {
             }
         }
         let (diverged, mended) =
-            std::mem::take(&mut self.diverged).into_iter().partition(|(_, by)| *by >= self.sweeps_begun);
+            std::mem::take(&mut self.diverged).into_iter().partition(|(_, (_, by))| *by >= self.sweeps_begun);
         self.diverged = diverged;
         for path in BTreeMap::into_keys(mended) {
             self.problems.remove(path.as_str());

@@ -111,8 +111,7 @@ pub fn list(tree: &dyn LocalTree) -> Result<Vec<TrashItem>, TreeError> {
                         path: original(&item).to_owned(),
                         item,
                         bytes: stat.fingerprint.size,
-                        // The move into the trash moved ctime.
-                        trashed_ms: stat.fingerprint.ctime_ns.div_euclid(1_000_000),
+                        trashed_ms: trashed_ms(&path, stat.fingerprint.ctime_ns.div_euclid(1_000_000)),
                     });
                 }
                 Err(error) if error.is_not_found() => {}
@@ -122,6 +121,14 @@ pub fn list(tree: &dyn LocalTree) -> Result<Vec<TrashItem>, TreeError> {
     }
     items.sort_by(|a, b| a.trashed_ms.cmp(&b.trashed_ms).then_with(|| a.item.cmp(&b.item)));
     Ok(items)
+}
+
+/// The move into the trash moved ctime. So does whoever changes owners or modes of the whole tree later (a kubelet at each
+/// mount); the folder's name tells the day on which it came.
+fn trashed_ms(path: &str, ctime_ms: i64) -> i64 {
+    let day = path[TRASH.len() + 1..].split('/').next().and_then(|day| day.parse::<jiff::civil::Date>().ok());
+    let ends = day.and_then(|day| day.tomorrow().ok()?.to_zoned(jiff::tz::TimeZone::UTC).ok());
+    ends.map_or(ctime_ms, |ends| ctime_ms.min(ends.timestamp().as_millisecond()))
 }
 
 /// Puts an item back at its path, or beside it where that is taken. Returns the path.
@@ -266,6 +273,15 @@ pub fn evict(
 mod tests {
     #![allow(clippy::unwrap_used, reason = "tests may stop at the first surprise")]
     use super::*;
+
+    #[test]
+    fn a_change_of_owner_makes_no_item_young_again() {
+        const DAY_MS: i64 = 24 * 3_600_000;
+        let second_day_ends = 2 * DAY_MS;
+        assert_eq!(trashed_ms(".gosync/trash/1970-01-02/a", DAY_MS + 5), DAY_MS + 5);
+        assert_eq!(trashed_ms(".gosync/trash/1970-01-02/a", 50 * DAY_MS), second_day_ends);
+        assert_eq!(trashed_ms(".gosync/trash/of somebody/a", 50 * DAY_MS), 50 * DAY_MS);
+    }
 
     #[test]
     fn the_original_path_can_be_read_off_every_item() {

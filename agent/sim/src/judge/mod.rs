@@ -114,6 +114,7 @@ impl World {
         Some(self.ledger.name(&object.body))
     }
 
+    /// The synced paths of objects that hold it.
     fn keys_with(&mut self, content: ContentId) -> Vec<String> {
         let (bucket, ledger) = (&self.bucket, &mut self.ledger);
         let keys: Vec<String> = bucket
