@@ -21,6 +21,34 @@ Of several mirrors of one pod, the first by name decides about the keys outside 
 |---|---|---|---|---|
 ";
 
+const ENDING: &str = "
+## What the status says
+
+`kubectl get smir` shows the most of it; `kubectl describe` all. It is written every 15 seconds at most, and not at all while nothing
+changed: `lastSyncTime` alone is no change, and lags are rounded. The numbers are sums over the pods.
+
+| condition | True | otherwise |
+|---|---|---|
+| `Ready` | every pod is kept in step, or there is none | the reason of the pod that stands worst; `Unknown` with `StatusUnreachable` where an agent can't be asked |
+| `Synced` | no agent has anything to send or fetch | `Syncing`, or what keeps it from that |
+| `InjectionComplete` | every pod has its agent | `PodsMissingAgent`, with the command that gives them one; `SameVolume`, `SamePrefix`, `MirrorMissing` where a restart would not help |
+| `AgentsUpToDate` | no agent is older than the operator | `AgentsOutdated`; `VersionSkew` where they are more than two minor releases apart |
+| `ConflictsPresent` | conflict copies wait for somebody to choose | there are none |
+| `Reconciling` | it is on its way to being ready by itself: `Hydrating`, `Starting`, `WaitingForConfig` | it stands still |
+| `Stalled` | it waits for a person: a halt (`FirstMergeHalted`, `TooManyDeletesHalted` and so on), `CredentialsMissing`, `BucketNotFound`, `VolumePermission`, `SharedVolumeNeedsPostgres`, `HydrationSlow`, pods that nobody restarts | nothing needs a person |
+
+They are those that kstatus reads, so that `kubectl wait --for=condition=Ready`, Helm, Argo CD and Flux understand them. A message names the
+object at fault. What changed for the worse, and that it is over, is an Event too.
+
+## Pods that were there before
+
+A SyncMirror gives an agent to pods that are made after it. Those that run already are counted as `missing`, and the condition
+`InjectionComplete` holds the `kubectl rollout restart` line for them. With `rollout.onMissing: Restart` the operator does it: Deployments,
+StatefulSets and DaemonSets, once for each generation of mirror and workload, while all their pods are up to date and ready, and only after a
+dry run has shown that a new pod gets its agent. It never restarts what is paused or has the update strategy `OnDelete`; bare pods and those
+of Jobs are only told. An emptyDir ends with its pod, as in any restart.
+";
+
 /// The whole page.
 pub fn page() -> String {
     let mut out = BEGINNING.to_owned();
@@ -28,7 +56,7 @@ pub fn page() -> String {
         let cells = [format!("`{}`", leaf.field), leaf.kind, leaf.default, leaf.description, becomes(&leaf.field)];
         out += &format!("| {} |\n", cells.map(|cell| cell.replace('|', "\\|")).join(" | "));
     }
-    out
+    out + ENDING
 }
 
 /// A field that holds a value rather than further fields of ours.

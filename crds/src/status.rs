@@ -35,9 +35,9 @@ pub struct SyncMirrorStatus {
     pub conflicts: i64,
     /// Errors that agents report.
     pub errors: i64,
-    /// Age of the oldest change that is not on the other side yet, in seconds.
+    /// Age of the oldest change that is not on the other side yet, in seconds, rounded down.
     pub lag_seconds: i64,
-    /// When a pod was last in step with the bucket.
+    /// When a pod was last in step with the bucket, as of the last change of anything else here.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub last_sync_time: Option<Time>,
     /// The spec.syncRequest that was last done by every pod.

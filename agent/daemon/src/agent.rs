@@ -99,6 +99,7 @@ impl Agent {
 
     fn begin(&self, settings: MirrorConfig, paused: bool) {
         let name = settings.name.clone();
+        let paused = paused || settings.paused;
         let mirror = Mirror::start(settings, paused, Arc::clone(&self.parts));
         self.mirrors.write().unwrap_or_else(PoisonError::into_inner).insert(name, mirror);
     }
@@ -206,8 +207,9 @@ impl Agent {
         let mirror = self.mirror(name)?;
         let was = mirror.is_paused();
         self.metadata.set_mirror_paused(name, paused).await.map_err(|error| internal(&error))?;
-        mirror.set_paused(paused).await;
+        mirror.set_paused(paused || mirror.config.paused).await;
         let message = match (was, paused) {
+            (_, false) if mirror.config.paused => "resumed by hand, and still paused by the config",
             (false, true) => "paused, over restarts too",
             (true, true) => "it was paused already",
             (true, false) => "resumed",
@@ -479,6 +481,7 @@ fn about(mirror: &Mirror) -> tell::About {
         direction: mirror.config.direction,
         config_file: mirror.config.place.as_ref().and_then(|place| place.file()).map(str::to_owned),
         paused: mirror.is_paused(),
+        request: mirror.config.request.clone(),
         watch: mirror.watching(),
         outside: Outside::of(&mirror.config),
     }

@@ -35,6 +35,7 @@ pub struct About {
     pub direction: Direction,
     pub config_file: Option<String>,
     pub paused: bool,
+    pub request: String,
     pub watch: WatchState,
     pub outside: Outside,
 }
@@ -57,6 +58,10 @@ pub fn mirror_state(about: About, seen: &Seen) -> MirrorState {
             message: "the mirror's loop does not answer".to_owned(),
             since: None,
         }),
+    }
+    // The loop is a new one since the request came, so what it found in step was found afterwards.
+    if state.last_sync.is_some() {
+        state.request = about.request;
     }
     state.status = status(about.paused, !state.halts.is_empty(), !state.errors.is_empty());
     state
@@ -275,6 +280,7 @@ mod tests {
             direction: Direction::TwoWay,
             config_file: None,
             paused,
+            request: String::new(),
             watch: WatchState { watching: true, why_polling: None },
             outside: Outside { endpoint: "http://s3.home".into(), bucket: "b".into() },
         }

@@ -146,8 +146,8 @@ pub const TABLE: &[Row] = &[
     }),
     operator("rollout.onMissing", "whether the operator restarts workloads whose pods have no agent"),
     operator("guard", "what the admission policy does with pods that have no agent"),
-    operator("suspend", "the mirror is paused in every pod"),
-    operator("syncRequest", "a flush in every pod, repeated in status.lastSyncRequest"),
+    mirror("suspend", "paused", |m| m.spec.suspend.then(|| json!(true))),
+    mirror("syncRequest", "request", |m| some_text(&m.spec.sync_request)),
 ];
 
 /// The mirrored folder in the agent's container.

@@ -130,7 +130,8 @@ pub struct SyncMirrorSpec {
     /// True pauses the mirror in every pod: nothing is sent or fetched. It is paused if this or `gosync sync pause` says so.
     #[serde(default)]
     pub suspend: bool,
-    /// Any new text here flushes the mirror in every pod now. status.lastSyncRequest repeats it once that is done.
+    /// Any new text here has every pod compare both sides at once. status.lastSyncRequest repeats it once they were found in step
+    /// in all of them. It reaches agents with their config, within about two minutes.
     #[serde(default)]
     #[schemars(length(max = 253))]
     pub sync_request: String,

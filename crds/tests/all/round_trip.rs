@@ -74,6 +74,8 @@ fn samples() -> Vec<(&'static str, Value, Value)> {
         ("files.directoryMarkers", json!(true), json!(true)),
         ("files.trashMaxAgeSeconds", json!(61), json!("1m1s")),
         ("files.trashMaxBytes", json!(1003), json!("1003")),
+        ("suspend", json!(true), json!(true)),
+        ("syncRequest", json!("now $1"), json!("now $1")),
         ("agent.logLevel", json!("debug"), json!("debug")),
         ("agent.metricsPort", json!(9999), json!("0.0.0.0:9999")),
     ]

@@ -29,6 +29,10 @@ section! {
         conflict_policy: ConflictPolicy = ConflictPolicy::KeepBoth,
         /// Where the mirror's state is kept: in the data_dir, or in .gosync beside the files.
         state: StatePlace = StatePlace::DataDir,
+        /// true: nothing is sent or fetched, as after `gosync sync pause`, which stays in force beside it.
+        paused: bool = false,
+        /// Any text; another one has the mirror compare both sides at once, and `/v1/state` repeats it when they were found in step.
+        request: String = String::new(),
     }
 }
 
@@ -49,6 +53,10 @@ pub struct MirrorConfig {
     pub conflict_policy: ConflictPolicy,
     /// Where its state is kept.
     pub state: StatePlace,
+    /// The config pauses it.
+    pub paused: bool,
+    /// What is repeated once both sides were found in step.
+    pub request: String,
     /// Its object store.
     pub s3: S3,
     /// Its database.
@@ -131,6 +139,8 @@ impl AgentConfig {
             ignore_patterns: spec.ignore_patterns.clone(),
             conflict_policy: ConflictPolicy::KeepBoth,
             state: StatePlace::DataDir,
+            paused: false,
+            request: String::new(),
             s3,
             metadata: self.metadata.clone(),
             cache: self.cache.clone(),
@@ -294,6 +304,8 @@ fn read_one(node: &Node, index: usize, config: &AgentConfig, reader: &mut Reader
         ignore_patterns: keys.ignore_patterns,
         conflict_policy: keys.conflict_policy,
         state: keys.state,
+        paused: keys.paused,
+        request: keys.request,
         s3,
         metadata,
         cache,

@@ -37,6 +37,8 @@ impl AgentConfig {
         mirror.ignore_patterns.show("ignore_patterns", &mut out);
         mirror.conflict_policy.show("conflict_policy", &mut out);
         mirror.state.show("state", &mut out);
+        mirror.paused.show("paused", &mut out);
+        mirror.request.show("request", &mut out);
         let mut own = |name: &str, mirror: Vec<(String, Shown)>, agent: Vec<(String, Shown)>| {
             if let Some(own) = Shown::Map(mirror).beyond(&Shown::Map(agent)) {
                 out.push((name.to_owned(), own));

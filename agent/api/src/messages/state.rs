@@ -84,6 +84,8 @@ pub struct MirrorState {
     pub errors: Vec<ErrorNow>,
     /// When both sides were last found in step.
     pub last_sync: Option<Timestamp>,
+    /// The `request` of the config, once both sides were found in step since it came.
+    pub request: String,
     /// How far the feed is applied. Opaque: pass it on as it is.
     pub cursor: Option<String>,
     /// What the folder allows.
@@ -123,6 +125,7 @@ impl Default for MirrorState {
             paths_left_out: 0,
             errors: Vec::new(),
             last_sync: None,
+            request: String::new(),
             cursor: None,
             root: RootState::default(),
             store: StoreState::default(),

@@ -60,6 +60,9 @@ pub struct MirrorV1 {
     /// When both sides were last found in step.
     #[serde(default)]
     pub last_sync: Option<Timestamp>,
+    /// The `request` of the config, once both sides were found in step since it came.
+    #[serde(default)]
+    pub request: String,
     /// How far the feed is applied.
     #[serde(default)]
     pub cursor: Option<String>,
@@ -110,6 +113,7 @@ impl From<&MirrorState> for MirrorV1 {
                 })
                 .collect(),
             last_sync: mirror.last_sync,
+            request: mirror.request.clone(),
             cursor: mirror.cursor.clone(),
             store: mirror.store.clone(),
             feed: mirror.feed.clone(),
@@ -149,6 +153,7 @@ mod tests {
                 "pending",
                 "phase",
                 "problems",
+                "request",
                 "status",
                 "store",
             ]

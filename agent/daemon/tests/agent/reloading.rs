@@ -170,3 +170,32 @@ async fn a_config_that_waits_for_a_secret_is_taken_up_when_the_secret_comes() {
     tells(&agent, |waits| *waits == json!([])).await;
     assert_eq!(agent.log().matches("s3.secret_key_file").count(), told, "told once");
 }
+
+#[tokio::test]
+async fn a_mirror_that_the_config_pauses_rests_until_the_config_lets_it_go_on_and_a_request_is_repeated_when_it_is_done()
+ {
+    let rig = Rig::new().await;
+    let with = |key: &str, value: Value| {
+        let mut config = rig.one_mirror();
+        config["syncs"][0][key] = value;
+        config
+    };
+    let agent = rig.start(&rig.one_mirror()).await;
+    agent.in_step("docs").await;
+    write(&rig, &with("paused", json!(true)));
+    agent.has_status("docs", "paused").await;
+    std::fs::write(rig.path("docs/note.txt"), "x").unwrap();
+    let (_, told) = agent.post("/sync/resume", &json!({"name": "docs"})).await;
+    assert!(told["message"].as_str().unwrap().contains("still paused by the config"), "{told}");
+    agent.has_status("docs", "paused").await;
+    assert_eq!(rig.stranger().get("files/note.txt").await, None);
+
+    write(&rig, &with("request", json!("again, please")));
+    until("the request is repeated", async || {
+        let (_, text) = agent.http("/v1/state").await?;
+        let state: Value = serde_json::from_str(&text).unwrap();
+        hold(state["mirrors"][0]["request"] == "again, please", format!("{state:#}"))
+    })
+    .await;
+    assert_eq!(rig.stranger().get("files/note.txt").await.as_deref(), Some("x"), "it is repeated only when it is done");
+}
