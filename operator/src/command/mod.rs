@@ -4,6 +4,7 @@
 
 mod files;
 mod inject;
+mod serve;
 
 use std::fmt;
 use std::io::{self, Write};
@@ -12,6 +13,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 
 pub use inject::{InjectArgs, Output};
+pub use serve::ServeArgs;
 
 /// Gives pods the agent that SyncMirrors ask for
 #[derive(Debug, Parser)]
@@ -34,6 +36,11 @@ Examples:
   gosync-operator inject -f pod.yaml --mirror models.yaml
   kubectl get pod web -o yaml | gosync-operator inject -f - --mirror models.yaml --mirror other.yaml --output patch")]
     Inject(InjectArgs),
+    /// Run the operator
+    #[command(after_help = "\
+Runs until it gets SIGTERM. Any number of replicas may run: each answers API servers, and one leads. In a cluster it finds the \
+API server by itself, elsewhere by KUBECONFIG.")]
+    Serve(Box<ServeArgs>),
 }
 
 /// Why a command did not succeed.
@@ -43,6 +50,8 @@ pub enum Failure {
     Input(Vec<String>),
     /// The result can't be printed.
     Output(String),
+    /// The operator can't run, or had to end.
+    Serve(String),
     /// Nobody reads what is printed (`| head`): end in silence.
     NobodyReads,
 }
@@ -51,7 +60,7 @@ impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Input(mistakes) => f.write_str(&mistakes.join("\n")),
-            Self::Output(text) => f.write_str(text),
+            Self::Output(text) | Self::Serve(text) => f.write_str(text),
             Self::NobodyReads => Ok(()),
         }
     }
@@ -61,6 +70,7 @@ impl fmt::Display for Failure {
 pub fn run(cli: &Cli) -> ExitCode {
     let result = match &cli.command {
         Command::Inject(args) => inject::run(args),
+        Command::Serve(args) => serve::run(args),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
@@ -70,7 +80,7 @@ pub fn run(cli: &Cli) -> ExitCode {
             }
             ExitCode::from(match failure {
                 Failure::Input(_) => 2,
-                Failure::Output(_) => 1,
+                Failure::Output(_) | Failure::Serve(_) => 1,
                 Failure::NobodyReads => 0,
             })
         }

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use super::pod::{Pod, list};
 use super::reason::Warning;
-use super::{CONTAINER, Settings, resources, security, volumes};
+use super::{CONTAINER, METRICS_PORT, Settings, resources, security, volumes};
 
 /// The binary in the agent's image.
 const BINARY: &str = "/usr/local/bin/gosync";
@@ -32,7 +32,7 @@ pub fn build(
     port: i64,
     warnings: &mut Vec<Warning>,
 ) -> Value {
-    let mut exposed = json!({ "name": "gosync-metrics", "containerPort": port, "protocol": "TCP" });
+    let mut exposed = json!({ "name": METRICS_PORT, "containerPort": port, "protocol": "TCP" });
     if pod.host_network() {
         // So that the scheduler keeps two of them from one node.
         exposed["hostPort"] = json!(port);

@@ -30,6 +30,8 @@ use select::Concern;
 
 /// Name of the agent's container.
 pub const CONTAINER: &str = "gosync-agent";
+/// Name of its port for metrics, probes and `/v1/state`.
+pub const METRICS_PORT: &str = "gosync-metrics";
 /// Label of pods: `"true"` asks for an agent, `"false"` wants none.
 pub const INJECT_LABEL: &str = "gosync.dev/inject";
 /// Annotation of pods that ask for an agent: the names of their mirrors, separated by commas.
@@ -125,6 +127,20 @@ pub fn inject(pod: &Value, mirrors: &[SyncMirror], settings: &Settings) -> Outco
         }
         Outcome::Skipped { skip, patch: edit.into_patch() }
     })
+}
+
+/// The mirrors that a pod should be served by, of which only the metadata are known, and what would keep an agent out of it
+/// even if it were made anew, as far as that shows there.
+pub fn wanted(pod: &Value, mirrors: &[SyncMirror]) -> (Vec<String>, Option<Skip>) {
+    let pod = Pod::new(pod);
+    let concern = Concern::of(&pod, mirrors);
+    if concern.opted_out {
+        return (Vec::new(), None);
+    }
+    let missing = concern.missing.map(|name| Skip::MirrorMissing { name });
+    let stand_in = pod.annotation("kubernetes.io/config.mirror").map(|_| Skip::MirrorPod);
+    let skip = missing.or(stand_in).or_else(|| overlap::check(&concern.mirrors).err());
+    (concern.mirrors.iter().map(|mirror| mirror.mirror_name().to_owned()).collect(), skip)
 }
 
 fn decide(pod: &Pod<'_>, concern: &Concern<'_>, settings: &Settings) -> Result<Outcome, Skip> {

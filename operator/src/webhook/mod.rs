@@ -4,6 +4,7 @@
 //! get the same answer. A question that it can't read gets an error, which the API server passes over.
 
 mod certificates;
+pub mod configuration;
 mod review;
 mod serve;
 
@@ -12,17 +13,18 @@ use std::time::Instant;
 
 use axum::extract::{DefaultBodyLimit, State};
 use axum::http::StatusCode;
-use axum::http::header::CONTENT_TYPE;
 use axum::response::{IntoResponse, Response};
-use axum::routing::{get, post};
+use axum::routing::post;
 use axum::{Json, Router};
 use gosync_crds::SyncMirror;
-use gosync_telemetry::{CONTENT_TYPE as METRICS_TYPE, OperatorMetrics};
+use gosync_telemetry::OperatorMetrics;
 use serde_json::Value;
 
 pub use certificates::{CertificateError, Certificates};
 pub use review::{Answer, BadReview, answer};
 pub use serve::serve;
+
+use crate::inject::Settings;
 
 /// Largest question that is read, in bytes: more than the largest object of an API server with its old version.
 const BODY_BYTES_MAX: usize = 8 << 20;
@@ -41,26 +43,28 @@ pub struct Webhook {
     pub known: Box<dyn Known>,
     /// The agent's image.
     pub image: String,
+    /// When it is pulled. Absent: as Kubernetes decides.
+    pub image_pull_policy: Option<String>,
     /// What is counted.
-    pub metrics: OperatorMetrics,
-    /// What is served.
-    pub certificates: Arc<Certificates>,
+    pub metrics: Arc<OperatorMetrics>,
 }
 
-/// The webhook's paths: `/mutate` for API servers, `/readyz` and `/livez` for the kubelet, `/metrics`.
+/// The webhook's one path.
 pub fn router(webhook: Arc<Webhook>) -> Router {
     Router::new()
-        .route("/mutate", post(mutate))
-        .route("/livez", get(async || StatusCode::OK))
-        .route("/readyz", get(ready))
-        .route("/metrics", get(metrics))
+        .route(configuration::PATH, post(mutate))
         .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
         .with_state(webhook)
 }
 
 async fn mutate(State(webhook): State<Arc<Webhook>>, Json(review): Json<Value>) -> Response {
     let started = Instant::now();
-    match answer(&review, webhook.known.as_ref(), &webhook.image) {
+    let settings = Settings {
+        image: webhook.image.clone(),
+        image_pull_policy: webhook.image_pull_policy.clone(),
+        restricted_namespace: false,
+    };
+    match answer(&review, webhook.known.as_ref(), settings) {
         Ok(answer) => {
             webhook.metrics.injection(answer.result, answer.reason, started.elapsed());
             tracing::info!(
@@ -78,12 +82,4 @@ async fn mutate(State(webhook): State<Arc<Webhook>>, Json(review): Json<Value>) 
             (StatusCode::BAD_REQUEST, error.to_string()).into_response()
         }
     }
-}
-
-async fn ready(State(webhook): State<Arc<Webhook>>) -> StatusCode {
-    if webhook.certificates.are_there() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE }
-}
-
-async fn metrics(State(webhook): State<Arc<Webhook>>) -> impl IntoResponse {
-    ([(CONTENT_TYPE, METRICS_TYPE)], webhook.metrics.render())
 }

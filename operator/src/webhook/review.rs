@@ -31,16 +31,12 @@ pub struct Answer {
 }
 
 /// Answers. The pod is always allowed: refusing is the guard's.
-pub fn answer(review: &Value, known: &dyn Known, image: &str) -> Result<Answer, BadReview> {
+pub fn answer(review: &Value, known: &dyn Known, settings: Settings) -> Result<Answer, BadReview> {
     let request = &review["request"];
     let uid = request["uid"].as_str().ok_or(BadReview { what: "request.uid" })?;
     let pod = request.get("object").filter(|object| object.is_object()).ok_or(BadReview { what: "request.object" })?;
     let namespace = request["namespace"].as_str().unwrap_or_default();
-    let settings = Settings {
-        image: image.to_owned(),
-        image_pull_policy: None,
-        restricted_namespace: known.restricted(namespace),
-    };
+    let settings = Settings { restricted_namespace: known.restricted(namespace), ..settings };
     let outcome = inject(pod, &known.mirrors(namespace), &settings);
     let (result, reason) = match &outcome {
         Outcome::NotConcerned => ("not-concerned", ""),

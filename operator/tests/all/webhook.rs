@@ -1,13 +1,15 @@
 //! The webhook over a real connection: questions of an API server, certificates that are replaced, the end.
 
+use std::fs;
 use std::net::SocketAddr;
+use std::path::Path;
 use std::sync::Arc;
 
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use gosync_crds::SyncMirror;
-use gosync_operator::webhook::{Certificates, Known, Webhook, answer, router, serve};
-use gosync_telemetry::OperatorMetrics;
+use gosync_operator::inject::Settings;
+use gosync_operator::webhook::{Certificates, Known, Webhook, answer, configuration, router, serve};
 use http_body_util::{BodyExt, Full};
 use hyper::Request;
 use hyper::body::Bytes;
@@ -21,7 +23,7 @@ use tokio_rustls::TlsConnector;
 use tokio_rustls::rustls::pki_types::{CertificateDer, ServerName};
 use tokio_rustls::rustls::{ClientConfig, RootCertStore};
 
-use crate::known::{mirror, pod};
+use crate::known::{mirror, pod, settings};
 
 /// One mirror in one namespace.
 struct One;
@@ -34,6 +36,10 @@ impl Known for One {
     fn restricted(&self, namespace: &str) -> bool {
         namespace == "strict"
     }
+}
+
+fn image(image: &str) -> Settings {
+    Settings { image: image.to_owned(), ..settings() }
 }
 
 fn review(pod: Value, namespace: &str) -> Value {
@@ -49,7 +55,7 @@ fn an_api_server_gets_the_patch_for_a_pod_that_a_mirror_selects() {
     // The namespace stands in the request: pods of controllers have none of their own yet.
     let mut pod = pod(json!({}));
     pod["metadata"].as_object_mut().unwrap().remove("namespace");
-    let answer = answer(&review(pod.clone(), "ml"), &One, "gosync:test").unwrap();
+    let answer = answer(&review(pod.clone(), "ml"), &One, image("gosync:test")).unwrap();
     let response = &answer.review["response"];
     assert_eq!((response["uid"].as_str(), response["allowed"].as_bool()), (Some("7"), Some(true)));
     let patch = BASE64_STANDARD.decode(response["patch"].as_str().unwrap()).unwrap();
@@ -60,7 +66,7 @@ fn an_api_server_gets_the_patch_for_a_pod_that_a_mirror_selects() {
 
 #[test]
 fn a_pod_that_can_not_be_injected_is_allowed_with_a_warning() {
-    let answer = answer(&review(pod(json!({ "spec": { "volumes": [] } })), "ml"), &One, "i").unwrap();
+    let answer = answer(&review(pod(json!({ "spec": { "volumes": [] } })), "ml"), &One, image("i")).unwrap();
     let response = &answer.review["response"];
     assert_eq!(response["allowed"], true);
     assert!(response["patch"].is_null());
@@ -73,15 +79,18 @@ fn a_pod_that_can_not_be_injected_is_allowed_with_a_warning() {
 fn pods_of_other_namespaces_get_an_empty_answer() {
     let mut stranger = pod(json!({}));
     stranger["metadata"]["namespace"] = json!("web");
-    let answer = answer(&review(stranger, "web"), &One, "i").unwrap();
+    let answer = answer(&review(stranger, "web"), &One, image("i")).unwrap();
     assert_eq!(answer.review["response"], json!({ "uid": "7", "allowed": true }));
 }
 
 #[test]
 fn a_question_without_its_parts_is_an_error() {
-    assert!(answer(&json!({}), &One, "i").unwrap_err().to_string().contains("request.uid"));
+    assert!(answer(&json!({}), &One, image("i")).unwrap_err().to_string().contains("request.uid"));
     assert!(
-        answer(&json!({ "request": { "uid": "7" } }), &One, "i").unwrap_err().to_string().contains("request.object")
+        answer(&json!({ "request": { "uid": "7" } }), &One, image("i"))
+            .unwrap_err()
+            .to_string()
+            .contains("request.object")
     );
 }
 
@@ -105,6 +114,7 @@ fn certificate() -> CertifiedKey<rcgen::KeyPair> {
 struct Running {
     address: SocketAddr,
     webhook: Arc<Webhook>,
+    certificates: Arc<Certificates>,
     end: oneshot::Sender<()>,
     ended: tokio::task::JoinHandle<std::io::Result<()>>,
 }
@@ -114,20 +124,21 @@ async fn running() -> Running {
     let webhook = Arc::new(Webhook {
         known: Box::new(One),
         image: "gosync:test".to_owned(),
-        metrics: OperatorMetrics::default(),
-        certificates: certificates.clone(),
+        image_pull_policy: None,
+        metrics: Arc::default(),
     });
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let (end, wanted) = oneshot::channel();
     let router = router(webhook.clone());
+    let served = certificates.clone();
     let ended = tokio::spawn(async move {
-        serve(listener, &certificates, router, async {
+        serve(listener, &served, router, async {
             let _ = wanted.await;
         })
         .await
     });
-    Running { address, webhook, end, ended }
+    Running { address, webhook, certificates, end, ended }
 }
 
 /// A connection that trusts just that certificate; none where the handshake fails.
@@ -165,11 +176,11 @@ async fn a_replaced_certificate_is_served_to_new_connections_while_old_ones_go_o
 
     let serve = |certificate: &CertifiedKey<rcgen::KeyPair>| {
         let (chain, key) = (certificate.cert.pem(), certificate.signing_key.serialize_pem());
-        running.webhook.certificates.replace(chain.as_bytes(), key.as_bytes()).unwrap();
+        running.certificates.replace(chain.as_bytes(), key.as_bytes()).unwrap();
     };
     serve(&first);
     let mut old = connect(running.address, &trusted(&first)).await.unwrap();
-    assert_eq!(ask(&mut old, "/readyz", None).await.0, 200);
+    assert_eq!(ask(&mut old, "/mutate", Some(&review(pod(json!({})), "web"))).await.0, 200);
 
     serve(&second);
     assert!(connect(running.address, &trusted(&first)).await.is_none());
@@ -179,7 +190,7 @@ async fn a_replaced_certificate_is_served_to_new_connections_while_old_ones_go_o
         let (status, text) = ask(sender, "/mutate", Some(&question)).await;
         assert!(status == 200 && text.contains("JSONPatch"), "{status} {text}");
     }
-    let (_, metrics) = ask(&mut new, "/metrics", None).await;
+    let metrics = running.webhook.metrics.render();
     assert!(metrics.contains("gosync_injection_requests_total{result=\"injected\",reason=\"\"} 2"), "{metrics}");
 }
 
@@ -188,10 +199,34 @@ async fn at_the_end_new_connections_are_refused_and_open_ones_are_closed() {
     let running = running().await;
     let certificate = certificate();
     let (chain, key) = (certificate.cert.pem(), certificate.signing_key.serialize_pem());
-    running.webhook.certificates.replace(chain.as_bytes(), key.as_bytes()).unwrap();
+    running.certificates.replace(chain.as_bytes(), key.as_bytes()).unwrap();
     let mut sender = connect(running.address, certificate.cert.der()).await.unwrap();
-    assert_eq!(ask(&mut sender, "/livez", None).await.0, 200);
+    assert_eq!(ask(&mut sender, "/mutate", Some(&review(pod(json!({})), "web"))).await.0, 200);
     running.end.send(()).unwrap();
     running.ended.await.unwrap().unwrap();
     assert!(connect(running.address, certificate.cert.der()).await.is_none());
+}
+
+#[test]
+fn the_configuration_in_its_file_is_what_the_code_says() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(configuration::FILE);
+    if std::env::var_os("GOSYNC_REGENERATE").is_some() {
+        fs::write(&path, configuration::yaml()).unwrap();
+    }
+    let same = fs::read_to_string(&path).unwrap_or_default() == configuration::yaml();
+    assert!(same, "run GOSYNC_REGENERATE=1 cargo test -p gosync-operator");
+}
+
+#[test]
+fn api_servers_ask_once_about_a_pod_and_go_on_without_an_answer() {
+    let installed = configuration::installed("gosync-system");
+    let entries = installed["webhooks"].as_array().unwrap();
+    assert_eq!(entries.len(), 2);
+    for entry in entries {
+        assert_eq!((&entry["failurePolicy"], &entry["sideEffects"]), (&json!("Ignore"), &json!("None")));
+        assert_eq!(entry["clientConfig"]["caBundle"], Value::Null, "the operator's to write");
+        assert_eq!(entry["namespaceSelector"], Value::Null, "the operator's to write");
+    }
+    let asks = |entry: &Value| entry["objectSelector"]["matchExpressions"][0]["operator"].clone();
+    assert_eq!((asks(&entries[0]), asks(&entries[1])), (json!("In"), json!("NotIn")));
 }

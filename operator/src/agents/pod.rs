@@ -1,0 +1,174 @@
+//! A pod with an agent, as far as it is used here: the rest is dropped while it is decoded, because there may be thousands.
+
+use std::borrow::Cow;
+
+use jiff::Timestamp;
+use k8s_openapi::api::core::v1::Pod;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use kube::Resource;
+use serde::Deserialize;
+
+use crate::inject::{CONTAINER, INJECTED_MIRRORS_ANNOTATION, METRICS_PORT, MIRRORS_ANNOTATION};
+
+/// A pod.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default)]
+pub struct InjectedPod {
+    metadata: ObjectMeta,
+    spec: Spec,
+    status: Status,
+}
+
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+struct Spec {
+    init_containers: Vec<Container>,
+}
+
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default)]
+struct Container {
+    name: String,
+    ports: Vec<Port>,
+}
+
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+struct Port {
+    name: String,
+    container_port: u16,
+}
+
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+struct Status {
+    phase: String,
+    #[serde(rename = "podIP")]
+    pod_ip: String,
+    init_container_statuses: Vec<ContainerStatus>,
+}
+
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default)]
+struct ContainerStatus {
+    name: String,
+    state: State,
+}
+
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default)]
+struct State {
+    running: Option<serde::de::IgnoredAny>,
+    waiting: Option<Waiting>,
+}
+
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default)]
+struct Waiting {
+    reason: String,
+    message: String,
+}
+
+/// Reasons of a container that is simply not up yet.
+const COMING_UP: [&str; 3] = ["", "PodInitializing", "ContainerCreating"];
+
+impl InjectedPod {
+    /// Drops what is never asked for.
+    pub fn prune(&mut self) {
+        let metadata = &mut self.metadata;
+        metadata.managed_fields = None;
+        if let Some(annotations) = &mut metadata.annotations {
+            annotations.retain(|name, _| name == INJECTED_MIRRORS_ANNOTATION || name == MIRRORS_ANNOTATION);
+        }
+        self.spec.init_containers.retain(|container| container.name == CONTAINER);
+        self.status.init_container_statuses.retain(|status| status.name == CONTAINER);
+    }
+
+    /// Its name.
+    pub fn name(&self) -> &str {
+        self.metadata.name.as_deref().unwrap_or_default()
+    }
+
+    /// Its namespace.
+    pub fn namespace(&self) -> &str {
+        self.metadata.namespace.as_deref().unwrap_or_default()
+    }
+
+    /// Its uid.
+    pub fn uid(&self) -> &str {
+        self.metadata.uid.as_deref().unwrap_or_default()
+    }
+
+    /// When it was made.
+    pub fn created(&self) -> Option<Timestamp> {
+        self.metadata.creation_timestamp.as_ref().map(|time| time.0)
+    }
+
+    /// Its agent serves that mirror.
+    pub fn serves(&self, mirror: &str) -> bool {
+        let annotations = self.metadata.annotations.as_ref();
+        let names = annotations.and_then(|all| all.get(INJECTED_MIRRORS_ANNOTATION)).map(String::as_str);
+        names.is_some_and(|names| names.split(',').any(|name| name.trim() == mirror))
+    }
+
+    /// What stands above its spec.
+    pub fn metadata(&self) -> &ObjectMeta {
+        &self.metadata
+    }
+
+    /// It is neither at its end nor past it.
+    pub fn lives(&self) -> bool {
+        self.metadata.deletion_timestamp.is_none() && !matches!(self.status.phase.as_str(), "Succeeded" | "Failed")
+    }
+
+    /// Where its agent answers; none while it doesn't run.
+    pub fn address(&self) -> Option<String> {
+        let status = self.status.init_container_statuses.iter().find(|status| status.name == CONTAINER);
+        status?.state.running.as_ref()?;
+        let container = self.spec.init_containers.iter().find(|container| container.name == CONTAINER)?;
+        let port = container.ports.iter().find(|port| port.name == METRICS_PORT)?.container_port;
+        let ip = self.status.pod_ip.as_str();
+        match (ip.is_empty(), ip.contains(':')) {
+            (true, _) => None,
+            (false, true) => Some(format!("[{ip}]:{port}")),
+            (false, false) => Some(format!("{ip}:{port}")),
+        }
+    }
+
+    /// What keeps its agent from starting, in Kubernetes' word and sentence.
+    pub fn trouble(&self) -> Option<(&str, &str)> {
+        let status = self.status.init_container_statuses.iter().find(|status| status.name == CONTAINER)?;
+        let waiting = status.state.waiting.as_ref()?;
+        let comes_up = COMING_UP.contains(&waiting.reason.as_str());
+        (!comes_up).then_some((waiting.reason.as_str(), waiting.message.as_str()))
+    }
+}
+
+impl Resource for InjectedPod {
+    type DynamicType = ();
+    type Scope = <Pod as Resource>::Scope;
+
+    fn kind((): &()) -> Cow<'_, str> {
+        Pod::kind(&())
+    }
+
+    fn group((): &()) -> Cow<'_, str> {
+        Pod::group(&())
+    }
+
+    fn version((): &()) -> Cow<'_, str> {
+        Pod::version(&())
+    }
+
+    fn plural((): &()) -> Cow<'_, str> {
+        Pod::plural(&())
+    }
+
+    fn meta(&self) -> &ObjectMeta {
+        &self.metadata
+    }
+
+    fn meta_mut(&mut self) -> &mut ObjectMeta {
+        &mut self.metadata
+    }
+}
