@@ -61,8 +61,9 @@ impl Polls {
         }
     }
 
-    fn asked(&self, uid: &str) -> bool {
-        self.lock().contains_key(uid)
+    /// True once it is known whether the agent of a pod can be reached. Until then it is asked every second.
+    pub fn settled(&self, uid: &str) -> bool {
+        self.lock().get(uid).is_some_and(|poll| poll.told.is_some() || poll.failures >= FAILURES)
     }
 
     fn keep(&self, wanted: impl Fn(&str) -> bool) {
@@ -89,7 +90,7 @@ pub async fn poll(pods: Store<InjectedPod>, polls: Arc<Polls>) -> Result<(), req
             polls.keep(|uid| uids.contains(uid));
         }
         let due = now.iter().filter(|pod| pod.lives());
-        let due = due.filter(|pod| second_of(pod.uid()) == second || !polls.asked(pod.uid()));
+        let due = due.filter(|pod| second_of(pod.uid()) == second || !polls.settled(pod.uid()));
         let due = due.filter_map(|pod| Some((pod.uid().to_owned(), pod.address()?)));
         let due: Vec<(String, String)> = due.collect();
         let asked = stream::iter(due).for_each_concurrent(AT_ONCE, |(uid, address)| {

@@ -50,6 +50,15 @@ pub fn pods(
     (agents, lacking)
 }
 
+/// True while an agent that runs has not been asked yet, as at the beginning of a leadership: a status would tell less than the
+/// one that stands there.
+pub fn unsettled(mirror: &SyncMirror, injected: &[Arc<InjectedPod>], polls: &Polls) -> bool {
+    let namespace = mirror.metadata.namespace.as_deref();
+    let here = injected.iter().filter(|pod| Some(pod.namespace()) == namespace && pod.lives());
+    let mut running = here.filter(|pod| pod.serves(mirror.mirror_name()) && pod.address().is_some());
+    running.any(|pod| !polls.settled(pod.uid()))
+}
+
 fn lacks(metadata: &ObjectMeta, name: &str, mirrors: &[SyncMirror]) -> Option<Lacking> {
     let (names, skip) = wanted(&json!({ "metadata": metadata }), mirrors);
     if !names.iter().any(|wanted| wanted == name) {

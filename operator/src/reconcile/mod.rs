@@ -36,7 +36,7 @@ use crate::stores::Stores;
 
 pub use build::{MANAGER, MIRROR_LABEL, config_map};
 pub use controller::run;
-pub use facts::{Lacking, pods};
+pub use facts::{Lacking, pods, unsettled};
 pub use validate::{Refusal, unreadable, validate};
 
 /// How often a mirror is looked at, and how seldom its status is written, in seconds.
@@ -45,6 +45,8 @@ const ROUND_SECONDS: u64 = 15;
 const JITTER_MILLISECONDS: u64 = 2_000;
 /// A ConfigMap that somebody deleted or edited is back after this long.
 const APPLY_AGAIN: Duration = Duration::from_secs(600);
+/// Pause until agents that have not been asked yet are.
+const SOON: Duration = Duration::from_secs(1);
 /// The longest pause after failures, in seconds.
 const PAUSE_SECONDS_MAX: u64 = 60;
 
@@ -136,14 +138,16 @@ pub async fn round(guard: Arc<DeserializeGuard<SyncMirror>>, context: Arc<Contex
             let written = context.memory.of(&uid).written.map(|(status, _)| status);
             let refusal = unreadable(&invalid.error);
             let now = refused(invalid.metadata.generation, &refusal, written.as_ref(), Timestamp::now());
-            write(now, written.as_ref(), guard.as_ref(), &context).await
+            write(now, written.as_ref(), guard.as_ref(), &context).await.map(|()| Next::Round)
         }
     };
     context.metrics.reconciled(if result.is_ok() { "done" } else { "failed" }, started.elapsed());
     context.memory.change(&uid, |memory| {
         memory.failures = if result.is_ok() { 0 } else { memory.failures.saturating_add(1) };
     });
-    result?;
+    if result? == Next::Soon {
+        return Ok(Action::requeue(SOON));
+    }
     let jitter = rand::rng().random_range(0..JITTER_MILLISECONDS);
     Ok(Action::requeue(Duration::from_secs(ROUND_SECONDS) + Duration::from_millis(jitter)))
 }
@@ -156,7 +160,16 @@ pub fn after_failure(guard: Arc<DeserializeGuard<SyncMirror>>, error: &RoundErro
     Action::requeue(Duration::from_secs(2_u64.saturating_pow(failures).min(PAUSE_SECONDS_MAX)))
 }
 
-async fn steps(mirror: &SyncMirror, uid: &str, context: &Context) -> Result<(), RoundError> {
+/// When a mirror is looked at again.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Next {
+    /// At its next round.
+    Round,
+    /// In a moment, since something is not known yet.
+    Soon,
+}
+
+async fn steps(mirror: &SyncMirror, uid: &str, context: &Context) -> Result<Next, RoundError> {
     let namespace = mirror.metadata.namespace.clone().unwrap_or_default();
     let mirrors = context.stores.mirrors_of(&namespace);
     let (agents, lacking) = pods(mirror, &mirrors, &context.injected.state(), &context.others.state(), &context.polls);
@@ -170,6 +183,9 @@ async fn steps(mirror: &SyncMirror, uid: &str, context: &Context) -> Result<(), 
         Ok(()) => apply(mirror, uid, context).await.err(),
         Err(refusal) => Some(refusal),
     };
+    if unsettled(mirror, &context.injected.state(), &context.polls) {
+        return Ok(Next::Soon);
+    }
     let mut restarts = Vec::new();
     if refused.is_none() && mirror.spec.rollout.on_missing == OnMissing::Restart && !missing.is_empty() {
         restarts = context.restarter.restart(mirror, &mirrors, &missing, context).await;
@@ -179,7 +195,8 @@ async fn steps(mirror: &SyncMirror, uid: &str, context: &Context) -> Result<(), 
     // What this process wrote may be newer than what is watched.
     let written = context.memory.of(uid).written.map(|(status, _)| status);
     let before = written.as_ref().or(mirror.status.as_ref());
-    write(status(&facts, before), before, mirror, context).await
+    write(status(&facts, before), before, mirror, context).await?;
+    Ok(Next::Round)
 }
 
 /// Applies the ConfigMap, if it isn't what was applied last.

@@ -159,7 +159,7 @@ fn injection(facts: &Facts<'_>) -> Said {
     }
     let bare = missing.iter().filter(|pod| pod.workload.is_none()).count();
     if bare > 0 {
-        message += &format!(". Nothing restarts {bare} of them: delete and make them anew, or wait for their end");
+        message += &format!(". {bare} of them can't be restarted: delete and make anew what is bare, and Jobs with it");
     }
     for restart in facts.restarts.iter().take(NAMED) {
         message += &format!(". {restart}");

@@ -215,6 +215,21 @@ async fn an_agent_counts_as_unreachable_only_after_it_failed_twice() {
 }
 
 #[tokio::test]
+async fn a_new_leader_says_nothing_before_it_has_asked_the_agents() {
+    let mut world = world();
+    let mirror = world.mirror(1, json!({}));
+    world.injected("a", json!({}));
+    assert_eq!(world.round(&mirror).await, Action::requeue(std::time::Duration::from_secs(1)));
+    assert_eq!(world.fake.written(), [format!("PATCH {CONFIG}")]);
+    world.polls.note("a", Err("10.0.0.7:9754: connection refused".to_owned()));
+    world.round(&mirror).await;
+    assert_eq!(world.fake.written(), [""; 0], "a single failure says nothing");
+    world.tells("a", json!({}));
+    world.round(&mirror).await;
+    assert_eq!(world.said("Synced"), "True/InSync");
+}
+
+#[tokio::test]
 async fn a_config_that_can_not_be_written_is_told() {
     let mut world = world();
     let mirror = world.mirror(1, json!({}));

@@ -145,7 +145,7 @@ fn pods_without_an_agent_are_told_with_the_command_that_gives_them_one() {
     let words = message(&status, INJECTION_COMPLETE);
     assert!(words.contains("kubectl -n ml rollout restart deployment/a"), "{words}");
     assert!(
-        words.contains("3 pods are without an agent: a-1, a-2, bare") && words.contains("restarts 1 of them"),
+        words.contains("3 pods are without an agent: a-1, a-2, bare") && words.contains("1 of them can't be restarted"),
         "{words}"
     );
     assert_eq!((status.pods.matched, status.pods.injected, status.pods.missing), (4, 1, 3));
