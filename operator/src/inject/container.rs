@@ -10,6 +10,8 @@ use super::{CONTAINER, METRICS_PORT, Settings, resources, security, volumes};
 
 /// The binary in the agent's image.
 const BINARY: &str = "/usr/local/bin/gosync";
+/// Where Kubernetes puts the API token of the pod's service account, into every container that has nothing there.
+const TOKEN_FOLDER: &str = "/var/run/secrets/kubernetes.io/serviceaccount";
 /// The agent itself applies the time for hydration: the kubelet would kill it in the middle. So many tries, one a second.
 const STARTUP_TRIES: u32 = 86_400;
 
@@ -84,6 +86,8 @@ fn mounts(mirrors: &[&SyncMirror]) -> Value {
     let mut mounts = vec![
         json!({ "name": volumes::CONFIG, "mountPath": CONFIG_FOLDER, "readOnly": true }),
         json!({ "name": volumes::RUN, "mountPath": RUN_FOLDER }),
+        // The application's rights in the cluster are none of the agent's: an empty folder takes the token's place.
+        json!({ "name": volumes::RUN, "mountPath": TOKEN_FOLDER, "subPath": "no-token", "readOnly": true }),
     ];
     let mut names: Vec<&str> = mirrors.iter().map(|mirror| mirror.spec.volume.name.as_str()).collect();
     names.sort_unstable();

@@ -157,3 +157,13 @@ fn the_uid_is_that_of_the_container_that_writes() {
     let context = agent_of(&injected(&pod(json!({ "spec": { "containers": containers } })), &[mirror(json!({}))]))["securityContext"].clone();
     assert_eq!((&context["runAsUser"], &context["runAsGroup"]), (&json!(1000), &json!(2000)));
 }
+
+#[test]
+fn the_agent_never_gets_the_api_token_of_the_applications_service_account() {
+    for (name, pod) in all_injected() {
+        let agent = agent_of(&pod);
+        let mounts = agent["volumeMounts"].as_array().unwrap();
+        let token = mounts.iter().find(|mount| mount["mountPath"] == "/var/run/secrets/kubernetes.io/serviceaccount");
+        assert_eq!(token.map(|mount| mount["name"].as_str()), Some(Some("gosync-run")), "{name}");
+    }
+}
