@@ -4,7 +4,7 @@
 //! the cluster and goes on. At the end of the process new admissions are refused, those under way are answered, and the lead is
 //! given back.
 
-use std::collections::{BTreeSet, HashSet};
+use std::collections::{BTreeMap, HashSet};
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -22,6 +22,7 @@ use kube::runtime::watcher;
 use kube::{Client, Resource};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
+use tokio::time::Instant;
 
 use crate::agents::{InjectedPod, Polls, poll};
 use crate::certificates::{Keeper, Trust, keep, load};
@@ -59,8 +60,18 @@ pub struct Options {
 
 /// How long API servers go on asking a replica that is ending, until its endpoint is gone.
 const LEAVING: Duration = Duration::from_secs(3);
-/// Nudges wait for each other so long, and for the webhook to be known to API servers.
-const NUDGE: Duration = Duration::from_secs(2);
+/// Pauses before owners of refused pods are told to try again: API servers have to know of the webhook, and kubelets that it
+/// is ready.
+const NUDGES: [Duration; 5] = [
+    Duration::from_secs(2),
+    Duration::from_secs(5),
+    Duration::from_secs(15),
+    Duration::from_secs(45),
+    Duration::from_secs(120),
+];
+
+/// Pods with an agent that are listed at once.
+const PODS_AT_ONCE: u32 = 100;
 
 /// Why it can't run.
 #[derive(Debug, thiserror::Error)]
@@ -290,7 +301,8 @@ async fn watch_pods(
 ) {
     let (of_injected, _expected) = shared.progress.client(&shared.client, "pods-with-agent");
     let (of_others, _expected_too) = shared.progress.client(&shared.client, "pods-without-agent");
-    let with = watcher::Config::default().labels(INJECTED_LABEL);
+    // Whole pods are large until they are decoded.
+    let with = watcher::Config::default().labels(INJECTED_LABEL).page_size(PODS_AT_ONCE);
     // Those that have ended need none.
     let without = watcher::Config::default()
         .labels(&format!("!{INJECTED_LABEL}"))
@@ -307,30 +319,58 @@ async fn watch_pods(
     );
 }
 
-/// Owners of refused pods try again at once: when the operator is back, and when a mirror has come that pods ask for.
+/// Owners of refused pods try again at once: when the operator is back, and when a mirror has come that pods ask for. Those that
+/// still lack pods are told a few times more, since API servers may not reach the webhook yet.
 async fn nudging(shared: &Shared) {
     let mut trusted = shared.trusted.clone();
     let _ = trusted.wait_for(|trusted| *trusted).await;
     let _ = shared.stores.mirrors.wait_until_ready().await;
     let mut changes = shared.stores.changes();
     let mut known: HashSet<String> = HashSet::new();
+    // Namespaces that are looked at, when, and for which time.
+    let mut due: BTreeMap<String, (Instant, usize)> = BTreeMap::new();
     loop {
-        tokio::time::sleep(NUDGE).await;
         changes.mark_unchanged();
         let mirrors = shared.stores.mirrors.state();
-        let now: HashSet<String> = mirrors.iter().filter_map(|mirror| mirror.meta().uid.clone()).collect();
-        let new = mirrors.iter().filter(|mirror| mirror.meta().uid.as_ref().is_some_and(|uid| !known.contains(uid)));
-        let namespaces: BTreeSet<String> = new.filter_map(|mirror| mirror.meta().namespace.clone()).collect();
-        for namespace in namespaces.iter().filter(|namespace| !shared.stores.is_ending(namespace)) {
-            match nudge(&shared.client, namespace, &shared.stores.mirrors_of(namespace)).await {
-                Ok(names) if names.is_empty() => {}
-                Ok(names) => tracing::info!(namespace, owners = names.join(" "), "owners of refused pods try again"),
-                Err(error) => tracing::warn!(namespace, "owners of refused pods can't be told to try again: {error}"),
+        for mirror in mirrors.iter().map(|mirror| mirror.meta()) {
+            if mirror.uid.as_ref().is_some_and(|uid| !known.contains(uid)) {
+                due.insert(mirror.namespace.clone().unwrap_or_default(), (Instant::now() + NUDGES[0], 0));
             }
         }
-        known = now;
-        if changes.changed().await.is_err() {
-            return;
+        known = mirrors.iter().filter_map(|mirror| mirror.meta().uid.clone()).collect();
+        let now = Instant::now();
+        let ripe: Vec<String> = due.iter().filter(|(_, (at, _))| *at <= now).map(|(name, _)| name.clone()).collect();
+        for namespace in ripe {
+            let tries = due.remove(&namespace).map_or(0, |(_, tries)| tries) + 1;
+            if nudged(shared, &namespace).await
+                && let Some(pause) = NUDGES.get(tries)
+            {
+                due.insert(namespace, (Instant::now() + *pause, tries));
+            }
+        }
+        let next = due.values().map(|(at, _)| *at).min();
+        tokio::select! {
+            changed = changes.changed() => if changed.is_err() { return },
+            () = tokio::time::sleep_until(next.unwrap_or_else(Instant::now)), if next.is_some() => {}
+        }
+    }
+}
+
+/// True where there were owners to be told, or that can't be said.
+async fn nudged(shared: &Shared, namespace: &str) -> bool {
+    if shared.stores.is_ending(namespace) {
+        return false;
+    }
+    match nudge(&shared.client, namespace, &shared.stores.mirrors_of(namespace)).await {
+        Ok(names) => {
+            if !names.is_empty() {
+                tracing::info!(namespace, owners = names.join(" "), "owners of refused pods try again");
+            }
+            !names.is_empty()
+        }
+        Err(error) => {
+            tracing::warn!(namespace, "owners of refused pods can't be told to try again: {error}");
+            true
         }
     }
 }

@@ -77,7 +77,8 @@ pub fn start(options: LogOptions) -> Result<LogLevel, TryInitError> {
 /// What libraries warn of is told by our own crates, in words for people; theirs are for developers.
 fn targets(level: LevelFilter) -> Targets {
     let libraries = if level >= LevelFilter::DEBUG { LevelFilter::WARN } else { level.min(LevelFilter::ERROR) };
-    Targets::new().with_default(libraries).with_target(OURS, level)
+    // It calls every request that fails an error, beside what the caller makes of it.
+    Targets::new().with_default(libraries).with_target("kube", LevelFilter::OFF).with_target(OURS, level)
 }
 
 #[cfg(test)]
