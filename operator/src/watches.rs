@@ -12,8 +12,10 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use futures_util::StreamExt;
 use kube::api::Api;
 use kube::runtime::reflector::store::Writer;
+use kube::runtime::utils::Backoff;
 use kube::runtime::{WatchStreamExt, reflector, watcher};
 use kube::{Client, Resource};
+use rand::Rng;
 use serde::de::DeserializeOwned;
 use tokio::time::Instant;
 
@@ -72,6 +74,33 @@ impl Drop for Expected {
     }
 }
 
+/// Pauses after failures of a watch: twice as long each time, with half of it at random, and never so long that edits wait for
+/// long once the API server is back.
+#[derive(Debug, Default)]
+struct Pauses {
+    failures: u32,
+}
+
+/// The shortest and the longest pause, in milliseconds.
+const PAUSE_MILLISECONDS: (u64, u64) = (500, 5_000);
+
+impl Iterator for Pauses {
+    type Item = Duration;
+
+    fn next(&mut self) -> Option<Duration> {
+        let (shortest, longest) = PAUSE_MILLISECONDS;
+        let pause = shortest.saturating_mul(2_u64.saturating_pow(self.failures)).min(longest);
+        self.failures = self.failures.saturating_add(1);
+        Some(Duration::from_millis(rand::rng().random_range(pause / 2..=pause)))
+    }
+}
+
+impl Backoff for Pauses {
+    fn reset(&mut self) {
+        self.failures = 0;
+    }
+}
+
 /// Fills a store until it is dropped. `prune` sees each object before it is kept, `touched` is called after each change.
 pub async fn follow<K>(
     name: &'static str,
@@ -84,7 +113,7 @@ pub async fn follow<K>(
     K: Resource + Clone + DeserializeOwned + Debug + Send + Sync + 'static,
     K::DynamicType: Eq + Hash + Clone,
 {
-    let stream = watcher(api, config.timeout(WATCH_SECONDS)).modify(prune).default_backoff();
+    let stream = watcher(api, config.timeout(WATCH_SECONDS)).modify(prune).backoff(Pauses::default());
     let stream = reflector(writer, stream);
     futures_util::pin_mut!(stream);
     while let Some(event) = stream.next().await {
@@ -93,5 +122,21 @@ pub async fn follow<K>(
             Ok(_) => touched(),
             Err(error) => tracing::warn!("the watch of {name} failed and is begun again: {error}"),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pauses_grow_to_seconds_and_begin_anew_after_a_success() {
+        let mut pauses = Pauses::default();
+        let bounds = |millis: u64| Duration::from_millis(millis / 2)..=Duration::from_millis(millis);
+        for millis in [500, 1_000, 2_000, 4_000, 5_000, 5_000] {
+            assert!(pauses.next().is_some_and(|pause| bounds(millis).contains(&pause)), "{millis}");
+        }
+        pauses.reset();
+        assert!(pauses.next().is_some_and(|pause| bounds(500).contains(&pause)));
     }
 }
