@@ -6,10 +6,10 @@ CARGO ?= cargo
 RUN := $(CARGO) --locked
 
 .DEFAULT_GOAL := help
-.PHONY: help test tools check fmt docs bench clean
+.PHONY: help test test-cluster tools check fmt docs bench clean
 
 help: ## this list
-	@sed -n 's/^\([a-z]*\):.*## /make \1\t/p' $(MAKEFILE_LIST) | expand -t 14
+	@sed -n 's/^\([a-z-]*\):.*## /make \1\t/p' $(MAKEFILE_LIST) | expand -t 20
 
 # Most tests wait for real servers most of the time: two for each core. One build of everything: the binary that the suite
 # runs is made with the rest, and with the features of the rest, which halves a cold build.
@@ -17,6 +17,13 @@ test: tools ## all tests, against real servers too (cold: under 30 minutes on tw
 	@tests/left-out
 	$(RUN) test --workspace --doc
 	RUST_TEST_THREADS=$$((2 * $$(nproc))) $(RUN) test --workspace --lib --bins --tests --no-fail-fast
+
+# The packages and the features are those of `test`: nothing is compiled again. First the binaries that stand beside the
+# tests, then the tests themselves; two at a time, since each may have an API server of its own.
+test-cluster: ## the operator on a real API server: etcd, kube-apiserver and controllers, without nodes (cold: built in minutes)
+	@tests/tools/fetch etcd kubernetes
+	$(RUN) test --workspace --no-run --test all --test cluster
+	RUST_TEST_THREADS=2 $(RUN) test --workspace --test cluster
 
 tools: ## get what the tests run against into a cache, once: MinIO, versitygw, rclone, Postgres, PgBouncer, Redis
 	@command -v $(CARGO) >/dev/null || { echo "Rust is missing: install it with rustup (https://rustup.rs) and run this again." >&2; exit 1; }

@@ -11,7 +11,7 @@ fn repository() -> &'static Path {
 /// Where the tests of a room are.
 fn folder_of(room: &str) -> PathBuf {
     match room {
-        "suite" => repository().join("tests/suite"),
+        "suite" | "cluster" => repository().join("tests").join(room),
         "cli" | "crds" | "operator" => repository().join(room),
         "agent" => repository().join("agent/daemon"),
         room => repository().join("agent").join(room),

@@ -1,0 +1,13 @@
+//! GoSync on a real API server: etcd, kube-apiserver and kube-controller-manager, without nodes. Pods are objects that
+//! nothing runs.
+//!
+//! Not part of `make test`: building the parts of Kubernetes takes minutes. `make test-cluster` runs it.
+// A test stops at the first surprise: there is nobody to hand an error to.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+mod certificates;
+mod control_plane;
+mod definition;
+mod guard;
+mod kubectl;
+mod shown;
