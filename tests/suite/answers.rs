@@ -160,3 +160,30 @@ async fn folders_that_are_kept_hide_no_change_of_most_files() {
         .await;
     agent.halted(MIRROR, &["too-many-deletes", "root-emptied"]).await;
 }
+
+/// What stands at a deleted file's path by then was put there by somebody who didn't know what the file holds.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_came_to_the_path_of_a_denied_delete_meanwhile_overwrites_nothing() {
+    let (pair, agent, before) = Pair::filled(FILES).await;
+    pair.delete_all(before.keys()).await;
+    let halt = agent.halted(MIRROR, &["too-many-deletes", "remote-emptied"]).await;
+    let path = before.keys().next().unwrap();
+    write(&pair.root.join(path), "the newest");
+    wait::until("the edit goes up although deletes wait", async || {
+        let found = pair.remote().await;
+        wait::hold(found.get(path).is_some_and(|content| **content == *b"the newest"), format!("{found:?}"))
+    })
+    .await;
+    pair.delete_all([path]).await;
+    pair.four_checks().await;
+    pair.bucket.put(&format!("docs/{path}"), "an older one").await;
+    pair.four_checks().await;
+    agent.ask(&["sync", "deny", &halt]);
+    agent.in_step(MIRROR).await;
+    for found in [pair.local(), pair.remote().await] {
+        assert_eq!(found.len(), FILES + 1, "{found:?}");
+        for content in ["the newest", "an older one"] {
+            assert!(found.values().any(|found| **found == *content.as_bytes()), "{content}: {found:?}");
+        }
+    }
+}

@@ -340,3 +340,37 @@ async fn deletes_of_several_agents_count_together() {
     assert_eq!(fleet.remote().await, rest);
     assert_eq!(contents(&left.root), rest);
 }
+
+/// One of those who are halted still lists, and what it finds ends the halts.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_bucket_that_was_emptied_and_is_filled_again_goes_on_by_itself() {
+    let fleet = Fleet::new().await;
+    let (left, right) = (fleet.join("left").await, fleet.join("right").await);
+    let mut files = Tree::new();
+    for number in 0..30 {
+        files.insert(format!("folder/{number}"), format!("content {number}").into());
+    }
+    for (path, content) in &files {
+        left.write(path, content);
+    }
+    fleet.all_hold(&[&left, &right], &files).await;
+    for path in files.keys() {
+        fleet.bucket.delete(&format!("{PREFIX}{path}")).await;
+    }
+    for member in [&left, &right] {
+        member.agent.halted(MIRROR, &["too-many-deletes", "remote-emptied"]).await;
+    }
+    for (path, content) in &files {
+        fleet.bucket.put(&format!("{PREFIX}{path}"), content.clone()).await;
+    }
+    for member in [&left, &right] {
+        let goes_on = |mirror: &serde_json::Value| mirror["halts"].as_array().is_some_and(Vec::is_empty);
+        wait::until_within(Duration::from_secs(90), "nobody is halted any more", async || {
+            let state = member.state();
+            wait::hold(goes_on(&state), format!("{state:#}\n{}", member.agent.process().tail()))
+        })
+        .await;
+        member.flushed().await;
+    }
+    fleet.all_hold(&[&left, &right], &files).await;
+}

@@ -57,6 +57,9 @@ pub struct News {
     pub guarded: bool,
     /// Another agent deleted it: its replica.
     pub deleted_by: Option<String>,
+    /// What this replica holds already, most often because the change was its own. It says something only where another
+    /// conclusion waits: that the object was gone for a while.
+    pub is_echo: bool,
 }
 
 /// Reads on from `position`; without one, finds where the feed ends now.
@@ -80,7 +83,7 @@ pub async fn follow(context: &Context, position: Option<Position>) -> Result<Fol
             // Not before it is known that these are still the tables that know the store.
             tell_untold(context).await?;
             let more = rows.len() == NEWS_ROWS;
-            let news = without_echoes(context, rows.iter().flat_map(|row| news_of(context, row)).collect()).await?;
+            let news = with_echoes_marked(context, rows.iter().flat_map(|row| news_of(context, row)).collect()).await?;
             Ok(Followed::Went { position: Position { cursor }, news, more })
         }
     }
@@ -96,20 +99,20 @@ fn news_of(context: &Context, row: &ChangeRow) -> impl Iterator<Item = News> {
         etag: (!taken_away).then(|| row.etag.clone()),
         guarded: taken_away && row.client_id != OUTSIDE,
         deleted_by: is_delete_elsewhere.then(|| row.client_id.clone()),
+        is_echo: false,
     });
     let arrived = row.new_path.as_deref().filter(|_| row.change_type == ChangeType::Rename);
     let arrived = arrived.and_then(|path| path_of(context, path.strip_prefix('/')?));
-    arrived.map(|path| News { path, etag: None, guarded: false, deleted_by: None }).into_iter().chain(of_key)
+    arrived.map(|path| News { path, etag: None, guarded: false, deleted_by: None, is_echo: false }).into_iter().chain(of_key)
 }
 
-/// What this replica holds already, most often because the change was its own.
-async fn without_echoes(context: &Context, mut news: Vec<News>) -> Result<Vec<News>, StateError> {
+async fn with_echoes_marked(context: &Context, mut news: Vec<News>) -> Result<Vec<News>, StateError> {
     let paths: Vec<RelPath> = news.iter().map(|news| news.path.clone()).collect();
     let mut known = context.ports.state.ancestors(&paths).await?.into_iter();
-    news.retain(|news| {
+    for news in &mut news {
         let known = known.next().flatten().map(|ancestor| ancestor.generation.etag);
-        known.is_none() || known != news.etag
-    });
+        news.is_echo = known.is_some() && known == news.etag;
+    }
     Ok(news)
 }
 

@@ -73,6 +73,8 @@ pub struct Deletes {
     held: BTreeMap<RelPath, Held>,
     /// What a person let go by name: it counts for no guard, however often it is planned before it is done.
     approved: BTreeSet<RelPath>,
+    /// Held ones that were something else at the next look: what stood there then came while a person was asked.
+    undone: BTreeSet<RelPath>,
     /// Objects whose delete was let go and has not ended yet.
     going: BTreeSet<RelPath>,
     first_ms: u64,
@@ -99,6 +101,7 @@ impl Deletes {
         if self.held.is_empty() {
             self.first_ms = now_ms;
             self.earliest_ms = not_before_ms;
+            self.undone.clear();
         }
         let known = self.held.get(&task.operation.path).map(|held| held.not_before_ms);
         if known.is_none() {
@@ -113,6 +116,7 @@ impl Deletes {
     pub fn release(&mut self, path: &RelPath, now_ms: u64) {
         self.approved.remove(path);
         if self.held.remove(path).is_some() {
+            self.undone.insert(path.clone());
             // Where one is undone, others may be about to.
             self.last_ms = now_ms;
         }
@@ -156,6 +160,13 @@ impl Deletes {
     #[must_use]
     pub fn changed_ms(&self) -> u64 {
         self.last_ms
+    }
+
+    /// All that is held, and what was and is something else by now: nothing is asked about any more.
+    pub fn give_up(&mut self) -> Vec<RelPath> {
+        let paths = self.held.keys().cloned().chain(std::mem::take(&mut self.undone)).collect();
+        self.clear();
+        paths
     }
 
     pub fn clear(&mut self) {
@@ -284,6 +295,7 @@ impl Deletes {
 
     /// The held deletes that may go now; counted unless `approved`. Those that have to wait are asked about again in a while.
     pub fn take(&mut self, now_ms: u64, approved: bool, has_to_wait: impl Fn(&Task) -> bool) -> Vec<Task> {
+        self.undone.clear();
         let mut ready: Vec<RelPath> = Vec::new();
         for (path, held) in &mut self.held {
             if held.not_before_ms > now_ms {

@@ -244,6 +244,9 @@ impl Core {
         let mut paths = BTreeSet::new();
         let (utc, window_ms) = (self.context.utc_ms(), self.context.config.limits.delete_window_ms);
         for news in news {
+            if news.is_echo && !self.deletes.holds(&news.path) {
+                continue;
+            }
             if let Some(client) = &news.deleted_by {
                 self.deletes.roll(utc, self.files, window_ms);
                 self.deletes.done_elsewhere(client);

@@ -245,8 +245,7 @@ impl Core {
         }
         let is_one_way = self.context.config.policy.direction != Direction::TwoWay;
         let only_sends = self.context.config.policy.direction == Direction::Push;
-        let held: Vec<RelPath> = self.deletes.paths().cloned().collect();
-        let count = held.len();
+        let count = self.deletes.len();
         match (row.reason, approved) {
             (HaltReason::TooManyDeletes | HaltReason::RemoteEmptied, true) => {
                 // What is deleted from now on is asked about anew.
@@ -265,7 +264,8 @@ impl Core {
                 hint: "put the files back into the folder, or approve the deletes".to_owned(),
             }),
             (HaltReason::TooManyDeletes | HaltReason::RemoteEmptied, false) => {
-                self.deletes.clear();
+                // What came to such a path meanwhile is no answer to what was deleted there: both are kept.
+                let held = self.deletes.give_up();
                 // What is being looked at just now is found by the sweep that follows.
                 self.deletes_denied_until = Some(self.sweeps_begun + 1);
                 // Forgotten as agreed upon, what one side still has is news for the other.
