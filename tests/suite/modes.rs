@@ -101,9 +101,10 @@ async fn with_mode_exec_the_executable_bit_alone_travels_both_ways() {
     let (pair, agent) = started("exec").await;
     let file = pair.root.join("file");
     // Who else may read it is nobody's business.
+    is_told_as(&pair, "file", "100644").await;
     moves_nothing(&pair, &agent, async || mode(&file, 0o606)).await;
     mode(&file, 0o706);
-    is_told_as(&pair, "file", "100706").await;
+    is_told_as(&pair, "file", "100744").await;
     agent.in_step(MIRROR).await;
 
     another_second().await;

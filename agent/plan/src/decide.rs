@@ -139,6 +139,9 @@ pub enum Decision {
 
 use Decision::{Do, Look, Nothing, Report};
 
+/// The permission bits of a file of which nobody tells any.
+pub const MODE_DEFAULT: u32 = 0o644;
+
 /// Which bits of the mode are kept in step.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum ModePolicy {
@@ -157,6 +160,17 @@ impl ModePolicy {
             Self::Full => 0o7777,
             Self::Exec => 0o100,
             Self::Off => 0,
+        }
+    }
+
+    /// What an object says of its file's mode, file type included: nothing that is this agent's business alone. Who keeps
+    /// all bits in step elsewhere reads a whole mode, so that bits which don't count here are as any new file has them.
+    #[must_use]
+    pub fn told(self, local: u32) -> Option<u32> {
+        match self {
+            Self::Full => Some(local),
+            Self::Exec => Some(local & !0o7777 | MODE_DEFAULT | local & 0o111),
+            Self::Off => None,
         }
     }
 

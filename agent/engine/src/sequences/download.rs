@@ -9,7 +9,7 @@ use futures_channel::mpsc;
 use futures_util::stream::{self, StreamExt as _, TryStreamExt as _};
 use futures_util::try_join;
 use gosync_plan::conflict::{conflict_family, free_conflict_name, is_conflict_copy_of};
-use gosync_plan::decide::{ExpectLocal, ExpectRemote, Keep, ModeMerge, Need, merge_mode};
+use gosync_plan::decide::{ExpectLocal, ExpectRemote, Keep, MODE_DEFAULT, ModeMerge, Need, merge_mode};
 use gosync_plan::identity::{Identity, same_as_generation};
 use gosync_plan::{Ancestor, Digests, Fingerprint, Generation, Nonce, RelPath};
 
@@ -35,8 +35,6 @@ use crate::sweep::backoff_ms;
 
 /// Bytes gathered before they are written to the temp file.
 const WRITE_BYTES: usize = 1 << 20;
-/// The mode of a file whose object tells none.
-const MODE_DEFAULT: u32 = 0o644;
 
 /// A verified content in a temp file that nobody has open for writing any more; not yet durable.
 pub(super) struct Fetched {

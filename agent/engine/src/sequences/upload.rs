@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use bytes::Bytes;
 use futures_util::stream::{self, StreamExt as _, TryStreamExt as _};
-use gosync_plan::decide::{ExpectRemote, ModePolicy};
+use gosync_plan::decide::ExpectRemote;
 use gosync_plan::identity::{Identity, same_as_generation};
 use gosync_plan::{Ancestor, Digests, Fingerprint, Generation, Nonce, ObjectFacts, RelPath};
 use md5::{Digest as _, Md5};
@@ -464,10 +464,9 @@ pub(super) async fn begin(
     Ok(entry)
 }
 
-/// What an object says of its file's mode: nothing where no bit is kept in step. That it is a link is more than a mode.
+/// What an object says of its file's mode. That it is a link is more than a mode.
 pub(super) fn told_mode(context: &Context, local: Fingerprint) -> Option<u32> {
-    let counts = context.config.policy.mode != ModePolicy::Off || local.is_link();
-    counts.then_some(local.mode)
+    if local.is_link() { Some(local.mode) } else { context.config.policy.mode.told(local.mode) }
 }
 
 fn headers(

@@ -400,6 +400,15 @@ fn a_file_that_a_person_truncated_is_an_ordinary_edit() {
 // Modes.
 
 #[test]
+fn an_object_tells_only_the_bits_that_count() {
+    assert_eq!(ModePolicy::Full.told(0o100_606), Some(0o100_606));
+    assert_eq!(ModePolicy::Exec.told(0o100_606), Some(0o100_644));
+    assert_eq!(ModePolicy::Exec.told(0o102_770), Some(0o100_754));
+    assert_eq!(ModePolicy::Exec.told(0o040_755), Some(0o040_755), "a folder's marker");
+    assert_eq!(ModePolicy::Off.told(0o100_606), None);
+}
+
+#[test]
 fn a_mode_changed_on_one_side_wins() {
     let policy = ModePolicy::Full;
     assert_eq!(merge_mode(Some(0o644), 0o755, Some(0o644), policy), ModeMerge::Send);
