@@ -6,7 +6,7 @@ use std::os::unix::fs::symlink;
 use std::path::Path;
 
 use gosync_tests::agent::{Agent, note, with_mirror};
-use gosync_tests::pair::{MIRROR, Pair, write};
+use gosync_tests::pair::{MIRROR, PREFIX, Pair, write};
 use gosync_tests::process::Folder;
 use gosync_tests::wait;
 use serde_json::json;
@@ -158,6 +158,7 @@ async fn links_are_left_alone_where_they_are_not_kept() {
     })
     .await;
     assert!(fs::symlink_metadata(root.join("ours")).is_err());
+    agent.in_step(MIRROR).await;
     assert_eq!(pair.bucket.head("docs/theirs").await, None);
     assert_eq!(pair.bucket.get("docs/ours").await.unwrap(), "file");
 }
@@ -180,4 +181,34 @@ async fn a_link_that_takes_a_folders_place_takes_it_everywhere() {
     let keys: Vec<String> = pair.remote().await.into_keys().collect();
     assert_eq!(keys, ["d", "real/kept"]);
     assert_eq!(fs::read(other.path().join("real/kept")).unwrap(), b"real/kept");
+}
+
+/// An object that can be no link here is a problem of its path, and of nothing else.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_link_that_cannot_be_made_is_reported_and_holds_nothing_up() {
+    let (pair, _other, agent) = two_folders().await;
+    let put = async |path: &str, to: Vec<u8>| {
+        let request = pair.bucket.client.put_object().bucket(&pair.bucket.bucket).key(format!("{PREFIX}{path}"));
+        request.metadata("mode", "120777").body(to.into()).send().await.unwrap();
+    };
+    put("bad/nul", b"a\0b".to_vec()).await;
+    put("bad/long", vec![b'x'; 5_000]).await;
+    put("bad/empty", Vec::new()).await;
+    put("good", b"somewhere".to_vec()).await;
+    agent
+        .until(MIRROR, "the three are reported", |mirror| {
+            ["bad/nul", "bad/long", "bad/empty"].iter().all(|path| note(mirror, path).is_some())
+        })
+        .await;
+    point_there(&pair.root, &[("good", "somewhere")]).await;
+    write(&pair.root.join("file"), "sent");
+    agent.in_step(MIRROR).await;
+    assert_eq!(pair.bucket.get("docs/file").await.unwrap(), "sent");
+    assert_eq!(pair.bucket.get("docs/bad/nul").await.unwrap(), "a\0b");
+
+    // What becomes of it later arrives.
+    put("bad/nul", b"elsewhere".to_vec()).await;
+    point_there(&pair.root, &[("good", "somewhere"), ("bad/nul", "elsewhere")]).await;
+    agent.until(MIRROR, "that one is no problem any more", |mirror| note(mirror, "bad/nul").is_none()).await;
+    agent.in_step(MIRROR).await;
 }

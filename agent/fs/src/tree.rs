@@ -157,8 +157,10 @@ impl DiskTree {
         let link = format!("{name}.link");
         match symlinkat(&*target, &folder, &*link) {
             Ok(()) => {}
-            // A NUL in it.
-            Err(errno @ Errno::INVAL) => return Err(Refused::as_kind(TreeErrorKind::Unsupported, errno)),
+            // A NUL in it, more than this file system takes, or no links there at all.
+            Err(errno @ (Errno::INVAL | Errno::NAMETOOLONG | Errno::PERM)) => {
+                return Err(Refused::as_kind(TreeErrorKind::Unsupported, errno));
+            }
             Err(errno) => return Err(errno.into()),
         }
         let mtime = found.stx_mtime;

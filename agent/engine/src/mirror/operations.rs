@@ -247,13 +247,14 @@ impl Core {
                 }
                 self.retry(&path, None);
             }
-            Outcome::Problem(message) => {
-                self.problem(path.as_str().to_owned(), message);
+            // Nothing of here waits to be sent.
+            Outcome::Unfit(message) if matches!(task.operation.action, Action::Download { .. }) => {
+                self.failing.remove(&path);
+                self.lasts(&path, message);
+            }
+            Outcome::Problem(message) | Outcome::Unfit(message) => {
                 self.failed(&path, true);
-                // Whatever was hinted meanwhile may have mended it.
-                let hinted_ms = self.in_hand.get(&path).and_then(|held| held.again).map(|again| again.due_ms);
-                let due_ms = hinted_ms.map_or(u64::MAX, |hinted_ms| hinted_ms.max(now + HINTED_RETRY_MS));
-                self.put_off(&path, due_ms.min(now + PROBLEM_RETRY_MS));
+                self.lasts(&path, message);
             }
             Outcome::Failed(failure) => {
                 self.trouble(&failure);
@@ -267,6 +268,16 @@ impl Core {
                 self.unresolved.insert(entry.id, (*entry, now + RESOLVE_RETRY_MS));
             }
         }
+    }
+
+    /// A problem that won't get better by itself soon.
+    fn lasts(&mut self, path: &RelPath, message: String) {
+        let now = self.now();
+        self.problem(path.as_str().to_owned(), message);
+        // Whatever was hinted meanwhile may have mended it.
+        let hinted_ms = self.in_hand.get(path).and_then(|held| held.again).map(|again| again.due_ms);
+        let due_ms = hinted_ms.map_or(u64::MAX, |hinted_ms| hinted_ms.max(now + HINTED_RETRY_MS));
+        self.put_off(path, due_ms.min(now + PROBLEM_RETRY_MS));
     }
 
     pub(super) fn count(&mut self, event: &Told) {

@@ -574,9 +574,16 @@ async fn put_down(context: &Context, task: &Task, head: Head, bytes: Bytes) -> R
         .await?;
     let checked = match written {
         Ok(digests) => verify(context, &key, &tmp, digests, &head).await.map(|()| digests),
-        Err(error) => Err(error.into()),
+        Err(error) => Err(not_made(error, &head)),
     };
     keep_or_drop(context, operation, head, checked).await
+}
+
+fn not_made(error: TreeError, head: &Head) -> Outcome {
+    if head.facts.is_link && error.kind == TreeErrorKind::Unsupported {
+        return Outcome::Unfit("the object is a symbolic link, and no link here can point to what it holds".to_owned());
+    }
+    error.into()
 }
 
 async fn keep_or_drop(
@@ -649,7 +656,7 @@ async fn fetch_large(context: &Context, task: &Task, remote: &Generation) -> Res
         .await?;
     let checked = match finished {
         Ok(()) => verify(context, &key, &tmp, digests, &head).await.map(|()| digests),
-        Err(error) => Err(error.into()),
+        Err(error) => Err(not_made(error, &head)),
     };
     keep_or_drop(context, operation, head, checked).await
 }
@@ -766,7 +773,7 @@ impl NewFile {
     pub(super) fn of(context: &Context, task: &Task, head: &Head) -> Result<Self, Outcome> {
         if head.facts.is_link && !context.config.keep_links {
             let message = "the object is a symbolic link; `symlinks: preserve` brings links here";
-            return Err(Outcome::Problem(message.to_owned()));
+            return Err(Outcome::Unfit(message.to_owned()));
         }
         Ok(Self {
             operation: context.ports.ids.nonce(),

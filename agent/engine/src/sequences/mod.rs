@@ -48,6 +48,8 @@ pub enum Outcome {
     InTheWay { file: RelPath, local: Fingerprint },
     /// It can't be done, and won't get better by itself soon.
     Problem(String),
+    /// The object is nothing that can be here. What only waits for such a one has nothing to send.
+    Unfit(String),
     /// The outside failed; try again later.
     Failed(Failure),
     /// A write's outcome is not known: nothing may happen to this path before the journal entry is resolved.
