@@ -181,6 +181,25 @@ async fn where_the_bucket_wins_the_file_goes_to_the_trash() {
     .await;
 }
 
+/// Until nobody can write to it any more it is kept in another place than the trash.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_loser_is_in_the_list_of_the_trash_at_once_and_comes_back() {
+    let (pair, agent) = after_a_conflict("remote-wins").await;
+    let listed = agent.trash();
+    assert_eq!(listed.len(), 1, "{listed:#?}");
+    assert_eq!((&listed[0]["path"], &listed[0]["bytes"]), (&json!("both"), &json!("changed here".len())));
+    let restored = agent.ask(&["sync", "trash", "restore", listed[0]["id"].as_str().unwrap()]);
+    assert_eq!(restored["failed"], json!([]), "{restored:#}");
+    // Beside what has its name by now.
+    let to = restored["restored"][0]["to"].as_str().unwrap();
+    let expected =
+        [("both", "changed there"), (to, "changed here"), ("here", "changed here"), ("there", "changed there")];
+    pair.both_hold(&tree(&expected)).await;
+    assert_eq!(agent.trash(), [json!(null); 0]);
+    agent.in_step(MIRROR).await;
+    assert_eq!(trashed(&pair), [""; 0]);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn where_the_folder_wins_the_objects_content_goes_to_the_trash() {
     let (pair, _agent) = after_a_conflict("local-wins").await;

@@ -93,6 +93,18 @@ pub enum Failure {
     Killed,
 }
 
+impl Failure {
+    /// For a person.
+    pub(crate) fn describe(&self) -> String {
+        match self {
+            Self::Store(error) => describe(error),
+            Self::State(error) | Self::Metadata(error) => describe(error),
+            Self::Local(error) => describe(error),
+            Self::Killed => "the mirror is ending".to_owned(),
+        }
+    }
+}
+
 impl From<StoreError> for Failure {
     fn from(error: StoreError) -> Self {
         if error.kind == StoreErrorKind::Killed { Self::Killed } else { Self::Store(error) }

@@ -275,13 +275,15 @@ pub fn run(context: Context, effect: Effect) -> BoxFuture<'static, Event> {
                 Event::Answered
             }
             Effect::TrashList(reply) => {
-                let items = match context.local(|tree| trash::list(tree)).await {
-                    Ok(items) => items.map_err(|error| CommandError {
-                        code: "trash-unreadable",
-                        message: describe(&error),
-                        hint: "check the permissions of .gosync/trash in the root".to_owned(),
-                    }),
-                    Err(_) => return Event::Killed,
+                let unreadable = |message: String| CommandError {
+                    code: "trash-unreadable",
+                    message,
+                    hint: "check the permissions of .gosync/trash in the root".to_owned(),
+                };
+                let items = match trash::list_with_coming(&context).await {
+                    Err(Failure::Killed) => return Event::Killed,
+                    Err(failure) => Err(unreadable(failure.describe())),
+                    Ok(items) => Ok(items),
                 };
                 let _ = reply.send(items);
                 Event::Answered

@@ -10,7 +10,7 @@ use super::dirty::below;
 use super::effect::Effect;
 use crate::explain::{Explanation, Standing, Wait};
 use crate::handle::CommandError;
-use crate::look::{Failure, describe};
+use crate::look::Failure;
 
 /// How the problem of a path begins that waits for a person to make room for another conflict copy.
 const HELD: &str = "held: ";
@@ -72,12 +72,7 @@ impl Core {
     /// The world was asked: what the mirror itself knows is added.
     pub(super) fn explained(&self, found: Result<Box<Explanation>, Failure>, reply: Reply) {
         let answer = found.map_err(|failure| {
-            let message = match &failure {
-                Failure::State(error) | Failure::Metadata(error) => describe(error),
-                Failure::Local(error) => describe(error),
-                Failure::Store(error) => describe(error),
-                Failure::Killed => "the mirror is ending".to_owned(),
-            };
+            let message = failure.describe();
             CommandError { code: "stopping", message, hint: "try again in a moment".to_owned() }
         });
         let answer = answer.map(|mut found| {

@@ -18,7 +18,7 @@ use super::effect::Effect;
 use crate::config::MirrorConfig;
 use crate::context::Context;
 use crate::handle::CommandError;
-use crate::look::{Candidate, Failure, Looked, describe, look};
+use crate::look::{Candidate, Failure, Looked, look};
 use crate::ports::Ports;
 use crate::ports::observer::{Event as Told, Observer};
 use crate::ports::state::HaltRow;
@@ -136,12 +136,7 @@ pub(super) async fn draw_up(
 }
 
 fn failed(failure: &Failure) -> CommandError {
-    let message = match failure {
-        Failure::Store(error) => describe(error),
-        Failure::State(error) | Failure::Metadata(error) => describe(error),
-        Failure::Local(error) => describe(error),
-        Failure::Killed => "the mirror is ending".to_owned(),
-    };
+    let message = failure.describe();
     CommandError {
         code: "stopping",
         message: format!("there is no plan without a look at both sides: {message}"),

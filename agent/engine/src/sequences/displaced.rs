@@ -18,7 +18,7 @@ use crate::look::read_digests;
 use crate::ports::local::Kind;
 use crate::ports::observer::Event;
 use crate::ports::state::{Displaced, JournalEntry, JournalKind, StateChange};
-use crate::ports::{Lease, LocalTree, TreeError, TreeErrorKind};
+use crate::ports::{Lease, LocalTree, Stat, TreeError, TreeErrorKind};
 
 /// Settles one journalled displacement. `Busy`: somebody may still write; try again later.
 pub async fn settle(context: &Context, entry: JournalEntry) -> Outcome {
@@ -32,6 +32,21 @@ fn may_be_overwritten_unseen(context: &Context, entry: &JournalEntry) -> bool {
     let is_small =
         matches!(&entry.kind, JournalKind::Install { remote, .. } if remote.size <= context.config.limits.part_bytes);
     conditions.writes_are_unconditional() || (is_small && conditions.copy == Some(false) && context.takes_turns())
+}
+
+/// What was taken out of its place, where the trash gets it once it is at rest.
+pub(super) fn bound_for_trash<'a>(context: &Context, entry: &'a JournalEntry) -> Option<&'a Displaced> {
+    let JournalKind::Install { replaces: Some(displaced), .. } = &entry.kind else { return None };
+    let gets_it = displaced.to_trash || displaced.content.is_none() || may_be_overwritten_unseen(context, entry);
+    gets_it.then_some(displaced)
+}
+
+/// It is there, and no other name keeps it.
+pub(super) fn stands_alone(tree: &dyn LocalTree, id: Nonce, displaced: &Displaced) -> Option<Stat> {
+    let found = tree.stat(&displaced_path(id)).ok()?;
+    // Before the exchange the new content lies there.
+    let is_it = found.kind == Kind::File && found.fingerprint.inode == displaced.fingerprint.inode;
+    (is_it && (displaced.to_trash || found.links == 1)).then_some(found)
 }
 
 enum Settled {

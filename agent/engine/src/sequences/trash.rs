@@ -7,13 +7,15 @@ use gosync_plan::{Nonce, Prefix, RelPath};
 
 use super::download::has_room;
 use super::place::{make_folders, move_new, parent};
+use super::{displaced, displaced_path};
 use crate::config::Limits;
 use crate::context::{Context, TRASH};
 use crate::crash::{self, CrashPoint};
 use crate::handle::{CommandError, TrashItem};
-use crate::look::describe;
+use crate::look::Failure;
 use crate::ports::local::Kind;
-use crate::ports::{LocalTree, TreeError, TreeErrorKind};
+use crate::ports::state::Displaced;
+use crate::ports::{LocalTree, Stat, TreeError, TreeErrorKind};
 
 /// Where something is put in the trash.
 #[derive(Clone, Debug)]
@@ -40,7 +42,12 @@ impl TrashName {
 
     #[must_use]
     pub fn path(&self) -> String {
-        format!("{TRASH}/{}/{}", self.date, self.path)
+        format!("{TRASH}/{}", self.item())
+    }
+
+    /// How `list` and `restore` call it.
+    fn item(&self) -> String {
+        format!("{}/{}", self.date, self.path)
     }
 
     #[must_use]
@@ -92,6 +99,55 @@ fn make_folder(tree: &dyn LocalTree, folder: &str) -> Result<(), TreeError> {
     }
 }
 
+/// Contents that wait in another place until nobody can write to them any more: the trash gets them then.
+struct OnTheWay {
+    id: Nonce,
+    path: RelPath,
+    displaced: Displaced,
+    began_ms: i64,
+}
+
+impl OnTheWay {
+    /// How it is called here, now and when it has come.
+    fn item(&self, date: &str) -> String {
+        TrashName::new(date, &self.path, self.id).item()
+    }
+
+    fn stands(&self, tree: &dyn LocalTree) -> Option<Stat> {
+        displaced::stands_alone(tree, self.id, &self.displaced)
+    }
+}
+
+async fn on_the_way(context: &Context) -> Result<Vec<OnTheWay>, Failure> {
+    let mut found = Vec::new();
+    for entry in context.ports.state.journal().await? {
+        if let Some(displaced) = displaced::bound_for_trash(context, &entry).cloned() {
+            found.push(OnTheWay { id: entry.id, path: entry.path, displaced, began_ms: entry.began_ms });
+        }
+    }
+    Ok(found)
+}
+
+/// Everything in the trash and on its way there, the oldest first.
+pub async fn list_with_coming(context: &Context) -> Result<Vec<TrashItem>, Failure> {
+    let (coming, date) = (on_the_way(context).await?, context.utc_date());
+    let listed = move |tree: &dyn LocalTree| -> Result<Vec<TrashItem>, TreeError> {
+        let stands = |one: OnTheWay| {
+            let bytes = one.stands(tree)?.fingerprint.size;
+            let (item, path) = (one.item(&date), one.path.as_str().to_owned());
+            Some(TrashItem { item, path, bytes, trashed_ms: one.began_ms })
+        };
+        let mut coming: Vec<TrashItem> = coming.into_iter().filter_map(stands).collect();
+        // Looked at in this order, none is missed that comes meanwhile.
+        let mut items = list(tree)?;
+        coming.retain(|one| !items.iter().any(|item| item.item == one.item));
+        items.append(&mut coming);
+        items.sort_by_key(|item| item.trashed_ms);
+        Ok(items)
+    };
+    Ok(context.local(listed).await??)
+}
+
 /// Everything in the trash, the oldest first.
 pub fn list(tree: &dyn LocalTree) -> Result<Vec<TrashItem>, TreeError> {
     let mut items = Vec::new();
@@ -133,32 +189,39 @@ fn trashed_ms(path: &str, ctime_ms: i64) -> i64 {
 
 /// Puts an item back at its path, or beside it where that is taken. Returns the path.
 pub async fn restore(context: &Context, item: String) -> Result<RelPath, CommandError> {
-    let place = FreePlace::of(context);
-    let asked = item.clone();
-    let restored = context
-        .local(move |tree| -> Result<RelPath, TreeError> {
-            let from = format!("{TRASH}/{item}");
-            if item.split('/').any(|part| matches!(part, "" | "." | "..")) || tree.stat(&from)?.kind != Kind::File {
-                return Err(TreeError::new(TreeErrorKind::NotFound, "restore", from));
-            }
-            let path = RelPath::new(original(&item))
-                .map_err(|_| TreeError::new(TreeErrorKind::NotFound, "restore", from.as_str()))?;
-            place.put(tree, &from, path)
-        })
-        .await;
-    match restored {
-        Ok(Ok(path)) => Ok(path),
-        Ok(Err(error)) => Err(CommandError {
-            code: "not-restored",
-            message: format!("{asked} was not restored: {}", describe(&error)),
-            hint: "`gosync sync trash list` shows what can be restored, spelled as `restore` wants it".to_owned(),
-        }),
-        Err(_) => Err(CommandError {
+    put_back(context, item.clone()).await.map_err(|failure| match failure {
+        Failure::Killed => CommandError {
             code: "stopping",
             message: "the agent is stopping".to_owned(),
             hint: "try again when it runs".to_owned(),
-        }),
-    }
+        },
+        failure => CommandError {
+            code: "not-restored",
+            message: format!("{item} was not restored: {}", failure.describe()),
+            hint: "`gosync sync trash list` shows what can be restored, spelled as `restore` wants it".to_owned(),
+        },
+    })
+}
+
+async fn put_back(context: &Context, item: String) -> Result<RelPath, Failure> {
+    let place = FreePlace::of(context);
+    let coming = on_the_way(context).await?;
+    let restored = move |tree: &dyn LocalTree| -> Result<RelPath, TreeError> {
+        let in_trash = format!("{TRASH}/{item}");
+        let no_item = || TreeError::new(TreeErrorKind::NotFound, "restore", in_trash.as_str());
+        if item.split('/').any(|part| matches!(part, "" | "." | "..")) {
+            return Err(no_item());
+        }
+        let path = RelPath::new(original(&item)).map_err(|_| no_item())?;
+        let date = item.split('/').next().unwrap_or_default();
+        let from = match coming.iter().find(|one| one.item(date) == item && one.stands(tree).is_some()) {
+            Some(one) => displaced_path(one.id),
+            None if tree.stat(&in_trash)?.kind == Kind::File => in_trash,
+            None => return Err(no_item()),
+        };
+        place.put(tree, &from, path)
+    };
+    Ok(context.local(restored).await??)
 }
 
 /// Where a content comes back to that somebody asked for.
