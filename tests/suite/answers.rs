@@ -161,6 +161,25 @@ async fn folders_that_are_kept_hide_no_change_of_most_files() {
     agent.halted(MIRROR, &["too-many-deletes", "root-emptied"]).await;
 }
 
+/// An agent that was away brings back what it has, and another one has newer contents: both are kept, whether the other's
+/// halt ends by an answer or by itself.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_old_content_that_is_brought_back_to_an_emptied_bucket_overwrites_no_newer_one() {
+    let (pair, agent, before) = Pair::filled(FILES).await;
+    pair.delete_all(before.keys()).await;
+    agent.halted(MIRROR, &["too-many-deletes", "remote-emptied"]).await;
+    for (path, content) in &before {
+        let old = path.ends_with('0');
+        pair.bucket.put(&format!("docs/{path}"), if old { b"old".to_vec().into() } else { content.clone() }).await;
+    }
+    agent.until(MIRROR, "it goes on by itself", |mirror| mirror["halts"].as_array().is_some_and(Vec::is_empty)).await;
+    agent.in_step(MIRROR).await;
+    for found in [pair.local(), pair.remote().await] {
+        let lost: Vec<_> = before.values().filter(|content| !found.values().any(|there| there == *content)).collect();
+        assert!(lost.is_empty(), "{lost:?}");
+    }
+}
+
 /// What stands at a deleted file's path by then was put there by somebody who didn't know what the file holds.
 #[tokio::test(flavor = "multi_thread")]
 async fn what_came_to_the_path_of_a_denied_delete_meanwhile_overwrites_nothing() {

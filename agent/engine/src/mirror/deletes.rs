@@ -169,6 +169,10 @@ impl Deletes {
         paths
     }
 
+    pub fn take_undone(&mut self) -> Vec<RelPath> {
+        std::mem::take(&mut self.undone).into_iter().collect()
+    }
+
     pub fn clear(&mut self) {
         self.approved.clear();
         self.held.clear();

@@ -215,6 +215,10 @@ impl Core {
     /// With what has to be known of its end from then on.
     pub(super) fn end_halt_with(&mut self, reason: HaltReason, mut changes: Vec<StateChange>) {
         if let Some(row) = self.halts.remove(&reason) {
+            if matches!(reason, HaltReason::TooManyDeletes | HaltReason::RemoteEmptied) {
+                // Whoever put something back while deletes waited may not have known what stands here.
+                self.effects.push(Effect::ForgetAncestors(self.deletes.take_undone()));
+            }
             changes.push(StateChange::DropHalt(row.id));
             self.effects.push(Effect::Apply(changes));
             self.tell(&Told::HaltEnded { reason });
