@@ -62,13 +62,15 @@ pub struct Candidate {
     seen: Option<Seen>,
     /// When the Lease was last made ours for sure: before the request was sent.
     held: Option<Instant>,
+    /// The last look failed, which is told once.
+    failing: bool,
 }
 
 impl Candidate {
     /// One that does not lead yet. `me` has to be another for each process.
     pub fn new(client: Client, namespace: &str, name: &str, me: &str) -> Self {
         let api = Api::namespaced(client, namespace);
-        Self { api, name: name.to_owned(), me: me.to_owned(), seen: None, held: None }
+        Self { api, name: name.to_owned(), me: me.to_owned(), seen: None, held: None, failing: false }
     }
 
     /// Returns once the Lease is ours.
@@ -123,19 +125,24 @@ impl Candidate {
         let begun = Instant::now();
         match tokio::time::timeout(REQUEST, self.try_turn(begun)).await {
             Ok(Ok(true)) => {
+                self.failing = false;
                 self.held = Some(begun);
                 true
             }
-            Ok(Ok(false)) => false,
-            Ok(Err(error)) => {
-                tracing::warn!("Lease {}: {error}", self.name);
+            Ok(Ok(false)) => {
+                self.failing = false;
                 false
             }
-            Err(_) => {
-                tracing::warn!("Lease {}: no answer in time", self.name);
-                false
-            }
+            Ok(Err(error)) => self.failed(&error.to_string()),
+            Err(_) => self.failed("no answer in time"),
         }
+    }
+
+    fn failed(&mut self, why: &str) -> bool {
+        if !std::mem::replace(&mut self.failing, true) {
+            tracing::warn!("Lease {} can't be had: {why}", self.name);
+        }
+        false
     }
 
     async fn try_turn(&mut self, begun: Instant) -> Result<bool, kube::Error> {

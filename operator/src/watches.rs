@@ -81,6 +81,8 @@ struct Pauses {
     failures: u32,
 }
 
+/// A failure so long after the one before is another one to people.
+const FAILS_ANEW: Duration = Duration::from_secs(60);
 /// The shortest and the longest pause, in milliseconds.
 const PAUSE_MILLISECONDS: (u64, u64) = (500, 5_000);
 
@@ -116,11 +118,20 @@ pub async fn follow<K>(
     let stream = watcher(api, config.timeout(WATCH_SECONDS)).modify(prune).backoff(Pauses::default());
     let stream = reflector(writer, stream);
     futures_util::pin_mut!(stream);
+    let mut failed: Option<Instant> = None;
     while let Some(event) = stream.next().await {
         match event {
             Ok(watcher::Event::Init | watcher::Event::InitApply(_)) => {}
             Ok(_) => touched(),
-            Err(error) => tracing::warn!("the watch of {name} failed and is begun again: {error}"),
+            Err(error) => {
+                // An API server that is away is told of once, and not at each try.
+                if failed.is_none_or(|last| last.elapsed() > FAILS_ANEW) {
+                    tracing::warn!("the watch of {name} failed and is begun again: {error}");
+                } else {
+                    tracing::debug!("the watch of {name} failed again: {error}");
+                }
+                failed = Some(Instant::now());
+            }
         }
     }
 }
