@@ -71,7 +71,7 @@ const NUDGES: [Duration; 5] = [
 ];
 
 /// Pods with an agent that are listed at once.
-const PODS_AT_ONCE: u32 = 100;
+const PODS_AT_ONCE: u32 = 50;
 
 /// Why it can't run.
 #[derive(Debug, thiserror::Error)]

@@ -1,12 +1,13 @@
 //! A pod with an agent, as far as it is used here: the rest is dropped while it is decoded, because there may be thousands.
 
 use std::borrow::Cow;
+use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Pod;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference, Time};
 use kube::Resource;
-use serde::Deserialize;
+use serde::{Deserialize, Deserializer};
 
 use crate::inject::{CONTAINER, INJECTED_MIRRORS_ANNOTATION, METRICS_PORT, MIRRORS_ANNOTATION};
 
@@ -14,9 +15,43 @@ use crate::inject::{CONTAINER, INJECTED_MIRRORS_ANNOTATION, METRICS_PORT, MIRROR
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(default)]
 pub struct InjectedPod {
+    #[serde(deserialize_with = "lean")]
     metadata: ObjectMeta,
     spec: Spec,
     status: Status,
+}
+
+/// What is used of a pod's metadata. Who manages which field is most of it otherwise.
+#[derive(Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+struct Metadata {
+    name: Option<String>,
+    namespace: Option<String>,
+    uid: Option<String>,
+    resource_version: Option<String>,
+    creation_timestamp: Option<Time>,
+    deletion_timestamp: Option<Time>,
+    labels: Option<BTreeMap<String, String>>,
+    annotations: Option<BTreeMap<String, String>>,
+    owner_references: Option<Vec<OwnerReference>>,
+}
+
+fn lean<'de, D: Deserializer<'de>>(from: D) -> Result<ObjectMeta, D::Error> {
+    let used = Metadata::deserialize(from)?;
+    let ours = [INJECTED_MIRRORS_ANNOTATION, MIRRORS_ANNOTATION];
+    let annotations = used.annotations.map(|all| all.into_iter().filter(|(name, _)| ours.contains(&name.as_str())));
+    Ok(ObjectMeta {
+        name: used.name,
+        namespace: used.namespace,
+        uid: used.uid,
+        resource_version: used.resource_version,
+        creation_timestamp: used.creation_timestamp,
+        deletion_timestamp: used.deletion_timestamp,
+        labels: used.labels,
+        annotations: annotations.map(Iterator::collect),
+        owner_references: used.owner_references,
+        ..ObjectMeta::default()
+    })
 }
 
 #[derive(Debug, Clone, Default, Deserialize)]
@@ -73,15 +108,13 @@ struct Waiting {
 const COMING_UP: [&str; 3] = ["", "PodInitializing", "ContainerCreating"];
 
 impl InjectedPod {
-    /// Drops what is never asked for.
+    /// Drops the containers of others.
     pub fn prune(&mut self) {
-        let metadata = &mut self.metadata;
-        metadata.managed_fields = None;
-        if let Some(annotations) = &mut metadata.annotations {
-            annotations.retain(|name, _| name == INJECTED_MIRRORS_ANNOTATION || name == MIRRORS_ANNOTATION);
-        }
-        self.spec.init_containers.retain(|container| container.name == CONTAINER);
-        self.status.init_container_statuses.retain(|status| status.name == CONTAINER);
+        let (containers, statuses) = (&mut self.spec.init_containers, &mut self.status.init_container_statuses);
+        containers.retain(|container| container.name == CONTAINER);
+        containers.shrink_to_fit();
+        statuses.retain(|status| status.name == CONTAINER);
+        statuses.shrink_to_fit();
     }
 
     /// Its name.
