@@ -126,7 +126,7 @@ impl Keeper {
                 if found.as_ref().is_some_and(|found| found.now != held.now) {
                     tracing::info!("the next certificate is served");
                 }
-                held
+                *held
             }
         };
         self.write(next, version).await

@@ -55,7 +55,7 @@ pub enum Step {
     /// Make the next one.
     Prepare,
     /// Write this.
-    Write(Held),
+    Write(Box<Held>),
 }
 
 /// Decides. `trusted` says whether API servers were told of all authorities of `held`.
@@ -68,14 +68,14 @@ pub fn plan(held: Option<&Held>, wanted: &BTreeSet<String>, trusted: bool, days:
             return Step::Prepare;
         }
         return match held.announced {
-            None if trusted => Step::Write(Held { announced: Some(now), ..held.clone() }),
-            Some(since) if trusted && now.duration_since(since) >= ANNOUNCED => Step::Write(Held {
+            None if trusted => Step::Write(Box::new(Held { announced: Some(now), ..held.clone() })),
+            Some(since) if trusted && now.duration_since(since) >= ANNOUNCED => Step::Write(Box::new(Held {
                 now: next.clone(),
                 next: None,
                 announced: None,
                 old: Some((held.now.authority.clone(), now.saturating_add(RETIRED).unwrap_or(now))),
                 asked: false,
-            }),
+            })),
             _ => Step::Keep,
         };
     }
@@ -84,7 +84,7 @@ pub fn plan(held: Option<&Held>, wanted: &BTreeSet<String>, trusted: bool, days:
         return Step::Prepare;
     }
     match &held.old {
-        Some((_, until)) if *until <= now => Step::Write(Held { old: None, ..held.clone() }),
+        Some((_, until)) if *until <= now => Step::Write(Box::new(Held { old: None, ..held.clone() })),
         _ => Step::Keep,
     }
 }

@@ -84,7 +84,7 @@ fn seen(pod: &InjectedPod, mirror: &str, told: Option<Result<Arc<AgentState>, St
         Some(Err(why)) => Seen::Unreachable(why),
         Some(Ok(state)) => match state.mirror(mirror) {
             None => Seen::Unconfigured { version: state.version.clone() },
-            Some(told) => Seen::Told { version: state.version.clone(), state: told.clone() },
+            Some(told) => Seen::Told { version: state.version.clone(), state: Box::new(told.clone()) },
         },
     }
 }

@@ -71,7 +71,7 @@ pub enum Seen {
         /// Its release.
         version: String,
         /// The mirror.
-        state: MirrorState,
+        state: Box<MirrorState>,
     },
 }
 
@@ -90,7 +90,7 @@ pub struct Missing {
 pub fn status(facts: &Facts<'_>, before: Option<&SyncMirrorStatus>) -> SyncMirrorStatus {
     let verdicts = verdict::all(facts);
     let told = |agent: &Agent| match &agent.seen {
-        Seen::Told { state, .. } => Some(state.clone()),
+        Seen::Told { state, .. } => Some(state.as_ref().clone()),
         _ => None,
     };
     let states: Vec<MirrorState> = facts.agents.iter().filter_map(told).collect();

@@ -61,7 +61,7 @@ fn rotate(mut held: Held, mut now: Timestamp) -> Vec<Held> {
             }
             Step::Begin => panic!("there is one"),
             Step::Prepare => Held { next: Some(made(now)), announced: None, asked: false, ..held },
-            Step::Write(next) => next,
+            Step::Write(next) => *next,
         };
         assert!(is_trusted(&held.now.certificate, &bundle, NAME, now), "by those who have not heard of this step yet");
         assert!(is_trusted(&held.now.certificate, &held.authorities(), NAME, now));
@@ -104,10 +104,20 @@ fn the_next_one_waits_until_its_authority_is_trusted() {
     assert_eq!(plan(Some(&prepared), &wanted(), false, DAYS, now), Step::Keep);
     let Step::Write(announced) = plan(Some(&prepared), &wanted(), true, DAYS, now) else { panic!() };
     assert_eq!(announced.now, prepared.now);
-    assert_eq!(plan(Some(&announced), &wanted(), true, DAYS, now), Step::Keep, "API servers hear of it within seconds");
+    assert_eq!(
+        plan(Some(announced.as_ref()), &wanted(), true, DAYS, now),
+        Step::Keep,
+        "API servers hear of it within seconds"
+    );
     let later = now + SignedDuration::from_mins(1);
-    assert_eq!(plan(Some(&announced), &wanted(), false, DAYS, later), Step::Keep, "somebody took it away again");
-    assert!(matches!(plan(Some(&announced), &wanted(), true, DAYS, later), Step::Write(held) if held.old.is_some()));
+    assert_eq!(
+        plan(Some(announced.as_ref()), &wanted(), false, DAYS, later),
+        Step::Keep,
+        "somebody took it away again"
+    );
+    assert!(
+        matches!(plan(Some(announced.as_ref()), &wanted(), true, DAYS, later), Step::Write(held) if held.old.is_some())
+    );
 }
 
 #[test]

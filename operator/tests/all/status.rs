@@ -13,7 +13,7 @@ fn now() -> Timestamp {
 }
 
 /// A mirror's state in an agent's answer: at rest, with `over` over it.
-fn state(over: Value) -> gosync_operator::agents::MirrorState {
+fn state(over: Value) -> Box<gosync_operator::agents::MirrorState> {
     let mut state = json!({
         "name": "models", "status": "active", "phase": "idle", "hydrated": true, "lag_seconds": 0.0,
         "files": 10, "bytes": 1000, "pending": { "files": 0, "bytes": 0 }, "last_sync": "2026-03-01T11:59:00Z",
