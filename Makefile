@@ -19,11 +19,11 @@ test: tools ## all tests, against real servers too (cold: under 30 minutes on tw
 	RUST_TEST_THREADS=$$((2 * $$(nproc))) $(RUN) test --workspace --lib --bins --tests --no-fail-fast
 
 # The packages and the features are those of `test`: nothing is compiled again. First the binaries that stand beside the
-# tests, then the tests themselves; two at a time, since each may have an API server of its own.
+# tests, then the tests themselves (CLUSTER_TESTS: words of their names); two at a time, as each may have an API server of its own.
 test-cluster: ## the operator on a real API server: etcd, kube-apiserver and controllers, without nodes (cold: built in minutes)
 	@tests/tools/fetch etcd kubernetes
 	$(RUN) test --workspace --no-run --test all --test cluster
-	RUST_TEST_THREADS=2 $(RUN) test --workspace --test cluster
+	RUST_TEST_THREADS=2 $(RUN) test --workspace --test cluster --no-fail-fast -- $(CLUSTER_TESTS)
 
 tools: ## get what the tests run against into a cache, once: MinIO, versitygw, rclone, Postgres, PgBouncer, Redis
 	@command -v $(CARGO) >/dev/null || { echo "Rust is missing: install it with rustup (https://rustup.rs) and run this again." >&2; exit 1; }

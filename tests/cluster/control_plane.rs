@@ -1,7 +1,8 @@
 //! An API server of one's own with its store and its controllers, on free loopback ports and in a folder of its own. It
 //! has no nodes: pods are objects that nothing runs.
 //!
-//! Everything is ended by process id when its owner is dropped.
+//! Everything is ended by process id when its owner is dropped. An API server that went away comes back on the same port
+//! with what it stored.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -23,10 +24,11 @@ const START: Duration = Duration::from_secs(180);
 pub struct ControlPlane {
     // Before the folder, and in this order: fields are dropped as they stand here.
     _controllers: Process,
-    _api_server: Process,
+    api_server: Process,
     _etcd: Process,
-    _folder: Folder,
+    folder: Folder,
     kubectl: Kubectl,
+    url: String,
 }
 
 /// A file of the repository.
@@ -94,12 +96,34 @@ impl ControlPlane {
             wait::hold(!told.ok && told.err.contains("gosync-guard"), format!("{told:?}"))
         })
         .await;
-        Ok(Self { _controllers: controllers, _api_server: api_server, _etcd: etcd, _folder: folder, kubectl })
+        Ok(Self { _controllers: controllers, api_server, _etcd: etcd, folder, kubectl, url })
     }
 
     /// kubectl as the one who may do everything.
     pub fn kubectl(&self) -> &Kubectl {
         &self.kubectl
+    }
+
+    /// Where what belongs to it can be put.
+    pub fn folder(&self) -> &Folder {
+        &self.folder
+    }
+
+    /// kubectl as a service account, by a token of an hour.
+    pub fn as_account(&self, namespace: &str, name: &str) -> Kubectl {
+        let token = self.kubectl.run(&["create", "token", name, "-n", namespace, "--duration=1h"]).accepted().out;
+        Kubectl::new(&write_kubeconfig(self.folder.path(), name, &self.url, json!({ "token": token.trim() })))
+    }
+
+    /// SIGKILL: connections are refused until [`ControlPlane::back`].
+    pub fn away(&mut self) {
+        self.api_server.kill();
+    }
+
+    /// On the same port, with all it had stored.
+    pub async fn back(&mut self) {
+        self.api_server.restart();
+        ready(&self.kubectl, &mut [&mut self.api_server]).await.unwrap_or_else(|ended| panic!("{ended}"));
     }
 }
 

@@ -51,6 +51,10 @@ impl Kubectl {
         Self { binary: tools::path("kubectl"), kubeconfig: kubeconfig.to_owned() }
     }
 
+    pub fn kubeconfig(&self) -> &Path {
+        &self.kubeconfig
+    }
+
     pub fn run(&self, arguments: &[&str]) -> Told {
         self.run_with(arguments, "")
     }

@@ -5,9 +5,20 @@
 // A test stops at the first surprise: there is nobody to hand an error to.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+#[path = "../../operator/tests/all/cases.rs"]
+mod cases;
 mod certificates;
 mod control_plane;
 mod definition;
 mod guard;
+mod injection;
+#[path = "../../operator/tests/all/known.rs"]
+mod known;
 mod kubectl;
+mod mesh;
+mod mirrors;
+mod operator;
+mod outages;
+mod rights;
 mod shown;
+mod stub;

@@ -1,0 +1,236 @@
+//! A SyncMirror from its first apply to its end, with a running operator, pods that are objects alone and agents that only
+//! answer.
+
+use gosync_tests::wait;
+use serde_json::{Value, json};
+
+use crate::control_plane::pod;
+use crate::definition::mirror;
+use crate::injection::injected_at_all;
+use crate::kubectl::Kubectl;
+use crate::operator::Installation;
+use crate::stub::{Stub, state};
+
+/// A mirror that selects `app: trainer` and whose agents listen on that port.
+pub fn selecting(namespace: &str, name: &str, port: u16) -> Value {
+    mirror(
+        namespace,
+        name,
+        &json!({ "selector": { "matchLabels": { "app": "trainer" } }, "agent": { "metricsPort": port } }),
+    )
+}
+
+pub fn trainer(namespace: &str, name: &str) -> Value {
+    pod(json!({ "name": name, "namespace": namespace, "labels": { "app": "trainer" } }))
+}
+
+/// What a kubelet tells of a pod whose agent runs at that address.
+pub fn runs(kubectl: &Kubectl, namespace: &str, name: &str, ip: &str) {
+    let status = json!({ "status": {
+        "phase": "Running", "podIP": ip, "podIPs": [{ "ip": ip }],
+        "initContainerStatuses": [{
+            "name": "gosync-agent", "image": "x", "imageID": "", "ready": true, "started": true, "restartCount": 0,
+            "state": { "running": { "startedAt": "2026-01-01T00:00:00Z" } },
+        }],
+    } });
+    let status = status.to_string();
+    kubectl
+        .run(&["patch", "pod", name, "-n", namespace, "--subresource=status", "--type=merge", "-p", &status])
+        .accepted();
+}
+
+/// Status and reason of a condition, such as `True KeptInStep`.
+pub fn condition(mirror: &Value, type_: &str) -> String {
+    let conditions = mirror["status"]["conditions"].as_array().into_iter().flatten();
+    let mut found = conditions.filter(|condition| condition["type"] == type_);
+    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+    found.next().map(|found| format!("{} {}", text(&found["status"]), text(&found["reason"]))).unwrap_or_default()
+}
+
+/// Waits until a condition is told so.
+pub async fn told(kubectl: &Kubectl, namespace: &str, name: &str, type_: &str, wanted: &str) -> Value {
+    wait::until(&format!("{namespace}/{name}: {type_} is {wanted}"), async || {
+        let mirror = kubectl.get(namespace, &["smir", name]);
+        if condition(&mirror, type_) == wanted { Ok(mirror) } else { Err(format!("{:#}", mirror["status"])) }
+    })
+    .await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_mirror_is_told_of_from_its_first_apply_to_its_last_pod() {
+    let installation = Installation::shared().await;
+    let kubectl = installation.kubectl();
+    kubectl.namespace("story").await;
+    let agent = Stub::start(
+        2,
+        state("models", json!({ "hydrated": false, "phase": "hydrating", "pending": { "files": 9, "bytes": 900 } })),
+    )
+    .await;
+    kubectl.apply(&selecting("story", "models", agent.port())).accepted();
+    let first = told(kubectl, "story", "models", "Ready", "True NoPods").await;
+    assert_eq!(first["status"]["observedGeneration"], 1);
+    let map = kubectl.get("story", &["configmap", "gosync-mirror-models"]);
+    assert_eq!(map["metadata"]["ownerReferences"][0]["kind"], "SyncMirror");
+    let texts = map["data"].clone();
+    assert!(texts["mirror.yaml"].as_str().unwrap().contains("acme-ml"), "{texts}");
+
+    injected_at_all(kubectl, "story").await;
+    kubectl.create(&trainer("story", "t-0")).accepted();
+    let mirror = told(kubectl, "story", "models", "Ready", "False Starting").await;
+    assert_eq!(condition(&mirror, "InjectionComplete"), "True AllInjected");
+    assert_eq!(condition(&mirror, "Reconciling"), "True Starting");
+    runs(kubectl, "story", "t-0", &agent.ip());
+    let mirror = told(kubectl, "story", "models", "Ready", "False Hydrating").await;
+    assert_eq!(mirror["status"]["pods"]["hydrated"], 0);
+    agent.tell(state("models", json!({})));
+    let mirror = told(kubectl, "story", "models", "Ready", "True KeptInStep").await;
+    assert_eq!(mirror["status"]["summary"], "1/1 in sync");
+    assert_eq!(mirror["status"]["files"], 12);
+    for condition in ["Ready", "Synced", "InjectionComplete"] {
+        let wait = format!("--for=condition={condition}");
+        kubectl.run(&["wait", &wait, "smir/models", "-n", "story", "--timeout=5s"]).accepted();
+    }
+
+    // An edit reaches what agents read, and the status says that it was seen.
+    let edit = json!({ "spec": { "ignorePatterns": ["*.part"], "syncRequest": "now-1" } }).to_string();
+    kubectl.run(&["patch", "smir", "models", "-n", "story", "--type=merge", "-p", &edit]).accepted();
+    wait::until("the edit is in the ConfigMap and observed", async || {
+        let map = kubectl.get("story", &["configmap", "gosync-mirror-models"]);
+        let mirror = kubectl.get("story", &["smir", "models"]);
+        let edited = map["data"].to_string().contains("*.part") && mirror["status"]["observedGeneration"] == 2;
+        wait::hold(edited, format!("{map:#} {mirror:#}"))
+    })
+    .await;
+    agent.tell(state("models", json!({ "request": "now-1", "conflicts": 2 })));
+    let mirror = told(kubectl, "story", "models", "ConflictsPresent", "True ConflictsUnresolved").await;
+    assert_eq!(mirror["status"]["conflicts"], 2);
+    assert_eq!(mirror["status"]["lastSyncRequest"], "now-1");
+    wait::until("an Event tells of the conflicts", async || {
+        let events = kubectl.get("story", &["events.events.k8s.io"]).to_string();
+        wait::hold(events.contains("ConflictsUnresolved"), events)
+    })
+    .await;
+
+    kubectl.run(&["delete", "smir", "models", "-n", "story", "--timeout=30s"]).accepted();
+    wait::until("the ConfigMap goes with its mirror", async || {
+        let map = kubectl.get("story", &["configmap", "gosync-mirror-models"]);
+        wait::hold(map.is_null(), map)
+    })
+    .await;
+    assert!(!kubectl.get("story", &["pod", "t-0"]).is_null(), "the pod stays");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_agent_that_fails_or_is_silent_is_named_and_silence_is_never_taken_for_trouble() {
+    let installation = Installation::shared().await;
+    let kubectl = installation.kubectl();
+    kubectl.namespace("failing").await;
+    let agent = Stub::start(3, state("models", json!({ "errors": [{ "class": "credentials" }] }))).await;
+    kubectl.apply(&selecting("failing", "models", agent.port())).accepted();
+    injected_at_all(kubectl, "failing").await;
+    kubectl.create(&trainer("failing", "t-0")).accepted();
+    runs(kubectl, "failing", "t-0", &agent.ip());
+    wait::until("the status names the pod", async || {
+        let mirror = kubectl.get("failing", &["smir", "models"]);
+        let ready = condition(&mirror, "Ready");
+        wait::hold(
+            ready.starts_with("False Credentials") && mirror["status"]["worstPods"].to_string().contains("t-0"),
+            mirror,
+        )
+    })
+    .await;
+    agent.tell(state("models", json!({ "status": "halted", "halts": ["first_merge"] })));
+    let mirror = told(kubectl, "failing", "models", "Ready", "False FirstMergeHalted").await;
+    assert_eq!(condition(&mirror, "Stalled"), "True FirstMergeHalted");
+    assert!(mirror["status"].to_string().contains("-c gosync-agent -- gosync sync state"));
+    // Nobody listens at that address.
+    runs(kubectl, "failing", "t-0", "127.0.0.99");
+    let mirror = told(kubectl, "failing", "models", "Ready", "Unknown StatusUnreachable").await;
+    assert_eq!(condition(&mirror, "Synced"), "Unknown StatusUnreachable");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_pod_from_before_its_mirror_is_told_of_with_the_command_that_helps() {
+    let installation = Installation::shared().await;
+    let kubectl = installation.kubectl();
+    kubectl.namespace("before").await;
+    let template = trainer("before", "x");
+    let deployment = json!({
+        "apiVersion": "apps/v1", "kind": "Deployment", "metadata": { "name": "web", "namespace": "before" },
+        "spec": {
+            "selector": { "matchLabels": { "app": "trainer" } },
+            "template": { "metadata": { "labels": template["metadata"]["labels"] }, "spec": template["spec"] },
+        },
+    });
+    kubectl.apply(&deployment).accepted();
+    kubectl.create(&trainer("before", "bare")).accepted();
+    let pods = async |wanted: usize| {
+        wait::until("the pods are there", async || {
+            let pods = kubectl.get("before", &["pods"]);
+            wait::hold(pods["items"].as_array().is_some_and(|pods| pods.len() == wanted), pods)
+        })
+        .await;
+    };
+    pods(2).await;
+    kubectl.apply(&selecting("before", "models", 9754)).accepted();
+    let mirror = told(kubectl, "before", "models", "InjectionComplete", "False PodsMissingAgent").await;
+    let text = mirror["status"].to_string();
+    assert!(text.contains("kubectl -n before rollout restart deployment/web"), "{text}");
+    assert_eq!(mirror["status"]["pods"]["missing"], 2);
+    kubectl.run(&["delete", "pod", "bare", "-n", "before", "--grace-period=0", "--force"]).accepted();
+    // A rollout that is under way would be waited for.
+    let pods = kubectl.get("before", &["pods"]);
+    let ready =
+        json!({ "status": { "phase": "Running", "conditions": [{ "type": "Ready", "status": "True" }] } }).to_string();
+    for pod in pods["items"].as_array().unwrap() {
+        let name = pod["metadata"]["name"].as_str().unwrap();
+        kubectl.run(&["patch", "pod", name, "-n", "before", "--subresource=status", "-p", &ready]).accepted();
+    }
+
+    // Told to, the operator does it itself: the Deployment gets a new ReplicaSet, whose pods have agents.
+    injected_at_all(kubectl, "before").await;
+    let edit = json!({ "spec": { "rollout": { "onMissing": "Restart" } } }).to_string();
+    kubectl.run(&["patch", "smir", "models", "-n", "before", "--type=merge", "-p", &edit]).accepted();
+    wait::until("a pod of the Deployment has an agent", async || {
+        let pods = kubectl.get("before", &["pods", "-l", "gosync.dev/injected=true"]);
+        wait::hold(
+            pods["items"].as_array().is_some_and(|pods| !pods.is_empty()),
+            kubectl.get("before", &["smir", "models"]),
+        )
+    })
+    .await;
+    assert_eq!(kubectl.get("before", &["deployment", "web"])["metadata"]["generation"], 2, "restarted once");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_does_not_change_is_not_written_again() {
+    let installation = Installation::shared().await;
+    let kubectl = installation.kubectl();
+    kubectl.namespace("quiet").await;
+    let agent = Stub::start(4, state("models", json!({}))).await;
+    kubectl.apply(&selecting("quiet", "models", agent.port())).accepted();
+    injected_at_all(kubectl, "quiet").await;
+    kubectl.create(&trainer("quiet", "t-0")).accepted();
+    runs(kubectl, "quiet", "t-0", &agent.ip());
+    told(kubectl, "quiet", "models", "Ready", "True KeptInStep").await;
+    let versions = || {
+        let version = |what: [&str; 2]| kubectl.get("quiet", &what)["metadata"]["resourceVersion"].clone();
+        [version(["smir", "models"]), version(["configmap", "gosync-mirror-models"])]
+    };
+    let (before, asked) = (versions(), agent.asked());
+    wait::until("the agent is asked twice more", async || wait::hold(agent.asked() >= asked + 3, agent.asked())).await;
+    assert_eq!(versions(), before);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_namespace_goes_with_its_mirrors_and_one_of_that_name_can_come_back() {
+    let installation = Installation::shared().await;
+    let kubectl = installation.kubectl();
+    for _ in 0..2 {
+        kubectl.namespace("passing").await;
+        kubectl.apply(&selecting("passing", "models", 9754)).accepted();
+        injected_at_all(kubectl, "passing").await;
+        told(kubectl, "passing", "models", "Ready", "True NoPods").await;
+        kubectl.run(&["delete", "namespace", "passing", "--timeout=60s"]).accepted();
+    }
+}
