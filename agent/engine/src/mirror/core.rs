@@ -136,6 +136,9 @@ pub struct Core {
     pub(super) answered_in_sweep: u64,
     /// Until then no sweep looks for what is left of an answer.
     pub(super) next_answers_ms: u64,
+    /// What stands at these paths came while their deletes waited for an answer, as far as no later sweep has seen them.
+    pub(super) put_back: BTreeSet<RelPath>,
+    pub(super) put_back_sweep: u64,
     /// Until the end of this sweep a person wants nothing deleted.
     pub(super) deletes_denied_until: Option<u64>,
     /// What the running sweep of a first run found on both sides with different contents: it waits for the sweep's end.
@@ -245,6 +248,8 @@ impl Core {
             answers: Answers::default(),
             answered_in_sweep: 0,
             next_answers_ms: 0,
+            put_back: BTreeSet::new(),
+            put_back_sweep: 0,
             deletes_denied_until: None,
             merges: Vec::new(),
             common: 0,

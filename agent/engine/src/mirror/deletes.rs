@@ -162,15 +162,8 @@ impl Deletes {
         self.last_ms
     }
 
-    /// All that is held, and what was and is something else by now: nothing is asked about any more.
-    pub fn give_up(&mut self) -> Vec<RelPath> {
-        let paths = self.held.keys().cloned().chain(std::mem::take(&mut self.undone)).collect();
-        self.clear();
-        paths
-    }
-
-    pub fn take_undone(&mut self) -> Vec<RelPath> {
-        std::mem::take(&mut self.undone).into_iter().collect()
+    pub fn take_undone(&mut self) -> BTreeSet<RelPath> {
+        std::mem::take(&mut self.undone)
     }
 
     pub fn clear(&mut self) {

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use gosync_plan::decide::Diverged;
+use gosync_plan::decide::{Action, Diverged, ExpectLocal};
 use gosync_plan::guard::{everything_changed, first_merge};
 use gosync_plan::{ConflictPolicy, Direction, GuardVerdict, HaltReason, RelPath};
 
@@ -216,14 +216,29 @@ impl Core {
     pub(super) fn end_halt_with(&mut self, reason: HaltReason, mut changes: Vec<StateChange>) {
         if let Some(row) = self.halts.remove(&reason) {
             if matches!(reason, HaltReason::TooManyDeletes | HaltReason::RemoteEmptied) {
-                // Whoever put something back while deletes waited may not have known what stands here.
-                self.effects.push(Effect::ForgetAncestors(self.deletes.take_undone()));
+                self.put_back = self.deletes.take_undone();
+                self.put_back_sweep = self.sweeps_begun;
+                for task in self.queue.take_all().collect::<Vec<_>>() {
+                    let task = self.with_both_kept(task);
+                    self.enqueue(task);
+                }
             }
             changes.push(StateChange::DropHalt(row.id));
             self.effects.push(Effect::Apply(changes));
             self.tell(&Told::HaltEnded { reason });
             self.want_sweep(Scope::Full);
         }
+    }
+
+    /// Whoever put something at this path while its delete waited may not have known what stands here: it is no newer state
+    /// of it, and replaces nothing unseen.
+    pub(super) fn with_both_kept(&mut self, mut task: Task) -> Task {
+        if let Action::Download { remote, expect: ExpectLocal::File(local) } = &task.operation.action
+            && self.put_back.remove(&task.operation.path)
+        {
+            task.operation.action = self.context.config.policy.conflicts.settle(*local, remote.clone());
+        }
+        task
     }
 
     /// `winner`: who wins a first merge.
@@ -268,8 +283,8 @@ impl Core {
                 hint: "put the files back into the folder, or approve the deletes".to_owned(),
             }),
             (HaltReason::TooManyDeletes | HaltReason::RemoteEmptied, false) => {
-                // What came to such a path meanwhile is no answer to what was deleted there: both are kept.
-                let held = self.deletes.give_up();
+                let held: Vec<RelPath> = self.deletes.paths().cloned().collect();
+                self.deletes.clear();
                 // What is being looked at just now is found by the sweep that follows.
                 self.deletes_denied_until = Some(self.sweeps_begun + 1);
                 // Forgotten as agreed upon, what one side still has is news for the other.

@@ -231,6 +231,7 @@ impl Core {
             return;
         }
         self.deletes.release(&path, now);
+        task = self.with_both_kept(task);
         if matches!(task.operation.action, Action::Conflict { .. } | Action::Replace { .. } | Action::Overrule { .. }) {
             self.moves.replaced(&path);
         }

@@ -152,6 +152,9 @@ impl Core {
         if scope == Scope::Full {
             // A remote check doesn't see all that was answered.
             self.answers_may_end();
+            if self.put_back_sweep < self.sweeps_begun {
+                self.put_back.clear();
+            }
             if self.deletes_denied_until.is_some_and(|sweep| sweep <= self.sweeps_begun) {
                 self.deletes_denied_until = None;
             }
