@@ -103,7 +103,10 @@ fn news_of(context: &Context, row: &ChangeRow) -> impl Iterator<Item = News> {
     });
     let arrived = row.new_path.as_deref().filter(|_| row.change_type == ChangeType::Rename);
     let arrived = arrived.and_then(|path| path_of(context, path.strip_prefix('/')?));
-    arrived.map(|path| News { path, etag: None, guarded: false, deleted_by: None, is_echo: false }).into_iter().chain(of_key)
+    arrived
+        .map(|path| News { path, etag: None, guarded: false, deleted_by: None, is_echo: false })
+        .into_iter()
+        .chain(of_key)
 }
 
 async fn with_echoes_marked(context: &Context, mut news: Vec<News>) -> Result<Vec<News>, StateError> {
