@@ -142,13 +142,13 @@ mod tests {
         let gather = Gather::<u32, u32>::default();
         let mut first = Box::pin(gather.call(1, 9, |_| pending()));
         assert!(first.as_mut().now_or_never().is_none());
-        let mut second = Box::pin(gather.call(2, 9, |items| ready(items)));
-        let mut third = Box::pin(gather.call(3, 9, |items| ready(items)));
+        let mut second = Box::pin(gather.call(2, 9, ready));
+        let mut third = Box::pin(gather.call(3, 9, ready));
         assert!(second.as_mut().now_or_never().is_none() && third.as_mut().now_or_never().is_none());
         drop(first);
         // It has the lead by now, and goes without having looked.
         drop(second);
         assert_eq!(third.now_or_never(), Some(Some(3)));
-        assert_eq!(gather.call(4, 9, |items| ready(items)).now_or_never(), Some(Some(4)));
+        assert_eq!(gather.call(4, 9, ready).now_or_never(), Some(Some(4)));
     }
 }

@@ -49,7 +49,7 @@ pub const TABLE: &[Row] = &[
     mirror("s3.prefix", "s3_path", |m| Some(json!(format!("/{}", m.spec.s3.prefix)))),
     mirror("s3.region", "s3.region", |m| text(&m.spec.s3.region)),
     mirror("s3.endpoint", "s3.endpoint", |m| some_text(&m.spec.s3.endpoint)),
-    mirror("s3.forcePathStyle", "s3.force_path_style", |m| m.spec.s3.force_path_style.then(|| json!(true))),
+    mirror("s3.forcePathStyle", "s3.force_path_style", |m| m.spec.s3.force_path_style.then_some(json!(true))),
     mirror("s3.caBundle.configMapKeyRef", "s3.ca_file", |m| file(m, UserFile::CaBundle, m.spec.s3.ca_bundle.is_some())),
     mirror("s3.serverSideEncryption.type", "s3.sse", |m| match m.spec.s3.server_side_encryption.type_ {
         EncryptionType::None => None,
@@ -69,7 +69,7 @@ pub const TABLE: &[Row] = &[
     mirror("metadata.postgres.urlSecretRef", "metadata.postgres.url_file", |m| {
         file(m, UserFile::PostgresUrl, m.spec.metadata.is_some())
     }),
-    mirror("cache.redis.urlSecretRef", "cache.enabled", |m| m.spec.cache.is_some().then(|| json!(true))),
+    mirror("cache.redis.urlSecretRef", "cache.enabled", |m| m.spec.cache.is_some().then_some(json!(true))),
     mirror("cache.redis.urlSecretRef", "cache.redis.url_file", |m| file(m, UserFile::RedisUrl, m.spec.cache.is_some())),
     mirror("direction", "direction", |m| {
         Some(json!(match m.spec.direction {
@@ -146,7 +146,7 @@ pub const TABLE: &[Row] = &[
     }),
     operator("rollout.onMissing", "whether the operator restarts workloads whose pods have no agent"),
     operator("guard", "what the admission policy does with pods that have no agent"),
-    mirror("suspend", "paused", |m| m.spec.suspend.then(|| json!(true))),
+    mirror("suspend", "paused", |m| m.spec.suspend.then_some(json!(true))),
     mirror("syncRequest", "request", |m| some_text(&m.spec.sync_request)),
 ];
 

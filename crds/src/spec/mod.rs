@@ -22,6 +22,7 @@ use crate::status::SyncMirrorStatus;
 /// Keeps a volume of pods and a prefix of an S3 bucket in step. Pods that it selects get an agent beside them; their
 /// applications start once the volume is filled, and what they write is in the bucket before they are gone.
 #[derive(CustomResource, Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[allow(clippy::duplicated_attributes, reason = "each column has a type and a priority of its own")]
 #[kube(
     group = "gosync.dev",
     version = "v1alpha1",

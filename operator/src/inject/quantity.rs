@@ -22,7 +22,7 @@ pub fn bytes(text: &str) -> Option<u64> {
     let (suffix, factor) = suffix?;
     let number: f64 = text[..text.len() - suffix.len()].parse().ok()?;
     let bytes = (number * factor).ceil();
-    (bytes.is_finite() && bytes >= 0.0 && bytes < 9.0e18).then_some(bytes as u64)
+    (0.0..9.0e18).contains(&bytes).then_some(bytes as u64)
 }
 
 /// As a quantity, in MiB where it is a whole number of them.
