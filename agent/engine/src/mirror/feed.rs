@@ -4,7 +4,7 @@
 use std::collections::{BTreeSet, VecDeque};
 
 use futures_channel::oneshot;
-use gosync_plan::RelPath;
+use gosync_plan::{HaltReason, RelPath};
 
 use super::core::Core;
 use super::dirty::Dirty;
@@ -242,6 +242,10 @@ impl Core {
     fn take_news(&mut self, seq: u64, news: Vec<News>) {
         let now = self.now();
         let mut paths = BTreeSet::new();
+        if self.halts.contains_key(&HaltReason::RemoteEmptied) && !news.is_empty() {
+            // What ends it may be back just as it was.
+            self.want_sweep(Scope::Remote);
+        }
         let (utc, window_ms) = (self.context.utc_ms(), self.context.config.limits.delete_window_ms);
         for news in news {
             if news.is_echo && !self.deletes.holds(&news.path) {

@@ -9,7 +9,7 @@ use futures_channel::mpsc;
 use futures_util::stream::{self, StreamExt as _, TryStreamExt as _};
 use futures_util::try_join;
 use gosync_plan::conflict::{conflict_family, free_conflict_name, is_conflict_copy_of};
-use gosync_plan::decide::{ExpectLocal, ExpectRemote, Keep, MODE_DEFAULT, ModeMerge, Need, merge_mode};
+use gosync_plan::decide::{Action, ExpectLocal, ExpectRemote, Keep, MODE_DEFAULT, ModeMerge, Need, merge_mode};
 use gosync_plan::identity::{Identity, same_as_generation};
 use gosync_plan::{Ancestor, Digests, Fingerprint, Generation, Nonce, RelPath};
 
@@ -517,6 +517,12 @@ async fn fetch(context: &Context, task: &Task, remote: &Generation) -> Result<Fe
         return Ok(copied);
     }
     if let Some((head, bytes)) = cached::get(context, task, remote).await {
+        let is_new = matches!(task.operation.action, Action::Download { expect: ExpectLocal::Absent, .. });
+        if !is_new || task.ancestor.is_some() {
+            // The rows of a restored backup are older than the bucket: what was here is not given up for what they say.
+            let now = super::upload::head_patiently(context, &context.config.prefix.key(task.path())).await?;
+            now.filter(|now| remote.same(&now.generation)).ok_or(Outcome::Again)?;
+        }
         return put_down(context, task, head, bytes).await;
     }
     let mut attempt = 0;
