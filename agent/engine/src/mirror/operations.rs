@@ -58,9 +58,6 @@ impl Core {
                 Line::Ordinary => self.running_bytes + bytes <= limits.buffer_bytes_max || self.running_bytes == 0,
                 Line::Unprobed => false,
             };
-            if !fits || self.running >= OPERATIONS_MAX || (self.outage.is_some() && !self.may_try()) {
-                return self.queue.push_first(line, task);
-            }
             if self.must_wait(&task.operation.action) {
                 // When the halt ends, a sweep finds it again.
                 let path = task.operation.path.clone();
@@ -74,6 +71,10 @@ impl Core {
             if self.is_behind_deletes(&task) {
                 self.behind_deletes.push(task);
                 continue;
+            }
+            // The trial of an outage is for one that is sent then.
+            if !fits || self.running >= OPERATIONS_MAX || (self.outage.is_some() && !self.may_try()) {
+                return self.queue.push_first(line, task);
             }
             self.running += 1;
             self.deletes_running += usize::from(task.operation.action.is_delete());
