@@ -227,6 +227,7 @@ async fn where_agents_take_turns_a_rename_is_a_copy_in_the_bucket_and_a_delete_w
     left.write("old/b", "two");
     fleet.all_hold(&[&left, &right], &tree([("old/a", "one"), ("old/b", "two")])).await;
     left.flushed().await;
+    right.hydrated().await;
     fleet.proxy.forget();
 
     std::fs::rename(left.root.join("old"), left.root.join("new")).unwrap();
