@@ -71,7 +71,7 @@ async fn follow(database: &Database, work: Duration) -> (u64, Duration) {
         loop {
             let ending = !working.load(Ordering::Relaxed);
             let found = metadata.changes_since(store, cursor.as_ref(), 1_000).await.unwrap();
-            let Changes::Next { rows, cursor: next } = found else { panic!("the feed is lost") };
+            let Changes::Next { rows, cursor: next, .. } = found else { panic!("the feed is lost") };
             if rows.is_empty() {
                 if ending {
                     return read;

@@ -195,7 +195,7 @@ async fn read(world: Arc<World>, reader: u64) -> Seen {
             Ok(Changes::Next { rows, .. }) if rows.is_empty() => {
                 let _ = tokio::time::timeout(PAUSE, hints.recv()).await;
             }
-            Ok(Changes::Next { rows, cursor }) => {
+            Ok(Changes::Next { rows, cursor, .. }) => {
                 rows.into_iter().for_each(|row| seen.apply(row));
                 at.cursor = cursor;
                 // A state that couldn't be told only keeps more of the feed.

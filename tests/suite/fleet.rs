@@ -2,12 +2,15 @@
 //! bucket is listed by one of them.
 
 use std::fs;
+use std::process::Command;
 use std::time::Duration;
 
 use gosync_tests::fleet::{Fleet, Member};
 use gosync_tests::pair::{MIRROR, PREFIX, Tree, contents, tree};
 use gosync_tests::postgres::Postgres;
 use gosync_tests::proxy::Kind;
+use gosync_tests::redis::Redis;
+use gosync_tests::replica::LONG;
 use gosync_tests::wait;
 use rustix::process::Signal;
 use serde_json::json;
@@ -23,6 +26,11 @@ async fn two(fleet: &Fleet) -> (Member, Member) {
     left.hydrated().await;
     right.hydrated().await;
     (left, right)
+}
+
+async fn epoch(fleet: &Fleet) -> String {
+    let mut connection = fleet.database.connect().await;
+    sqlx::query("SELECT epoch FROM stores").fetch_one(&mut connection).await.unwrap().get(0)
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -339,6 +347,130 @@ async fn deletes_of_several_agents_count_together() {
     right.agent.halted(MIRROR, &["too-many-deletes"]).await;
     assert_eq!(fleet.remote().await, rest);
     assert_eq!(contents(&left.root), rest);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn deletes_of_several_agents_at_the_same_moment_count_together() {
+    let fleet = Fleet::new().await;
+    let mut members = Vec::new();
+    for name in ["one", "two", "three", "four"] {
+        members.push(fleet.join_with(name, never_lists).await);
+    }
+    let all: Vec<&Member> = members.iter().collect();
+    let files: Tree = (0..100).map(|n| (format!("f{n:02}"), format!("content {n}").into())).collect();
+    for (path, content) in &files {
+        all[0].write(path, content);
+    }
+    fleet.all_hold(&all, &files).await;
+    for member in &all {
+        member.hydrated().await;
+        member.agent.signal(Signal::STOP);
+    }
+    // Fifteen each are never asked about, sixty are.
+    let paths: Vec<&String> = files.keys().collect();
+    for (member, paths) in all.iter().zip(paths.chunks(15)) {
+        paths.iter().for_each(|path| member.delete(path));
+    }
+    for member in &all {
+        member.agent.signal(Signal::CONT);
+    }
+    wait::until("somebody asks", async || {
+        let halts: Vec<_> = all.iter().map(|member| member.state()["halts"].clone()).collect();
+        wait::hold(halts.iter().any(|halts| halts[0]["reason"] == "too-many-deletes"), format!("{halts:?}"))
+    })
+    .await;
+    // The others have sent theirs, or ask as well.
+    wait::until("nobody else deletes", async || {
+        let held: Vec<_> = all.iter().map(|member| member.state()).collect();
+        let waits = |state: &serde_json::Value| state["halts"] == json!([]) && state["pending"]["files"] != 0;
+        wait::hold(!held.iter().any(waits), format!("{held:#?}"))
+    })
+    .await;
+    let left = fleet.remote().await;
+    assert!(left.len() >= 50, "{} of 100 are left", left.len());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_restored_backup_begins_a_new_epoch_and_what_redis_keeps_of_the_old_one_is_not_believed() {
+    let (postgres, redis) = (Postgres::start(&[]).await, Redis::start().await);
+    let fleet = Fleet::with(postgres.database().await, |_| {}).await;
+    let settings = |config: &mut serde_json::Value| {
+        never_lists(config);
+        config["cache"] = json!({"enabled": true, "redis": {"host": "127.0.0.1", "port": redis.port}});
+    };
+    let left = fleet.join_with("left", settings).await;
+    let mut right = fleet.join_with("right", settings).await;
+    let before = tree([("a", "before the backup"), ("b", "before the backup")]);
+    for (path, content) in &before {
+        left.write(path, content);
+    }
+    fleet.all_hold(&[&left, &right], &before).await;
+    let first = epoch(&fleet).await;
+    postgres.back_up(&fleet.database).await;
+    let after = tree([("a", "after it"), ("b", "before the backup"), ("c", "after it")]);
+    left.write("a", "after it");
+    left.write("c", "after it");
+    fleet.all_hold(&[&left, &right], &after).await;
+    assert_eq!(epoch(&fleet).await, first);
+    assert!(right.agent.stop().await.success());
+    postgres.restore(&fleet.database).await;
+    wait::until("another epoch", async || wait::hold(epoch(&fleet).await != first, "the same")).await;
+    let second = epoch(&fleet).await;
+    left.write("d", "after the restore");
+    right.agent.restart().await;
+    let mut expected = after;
+    expected.insert("d".to_owned(), "after the restore".into());
+    fleet.all_hold(&[&left, &right], &expected).await;
+    let third = fleet.join_with("third", settings).await;
+    fleet.all_hold(&[&left, &right, &third], &expected).await;
+    assert_eq!(epoch(&fleet).await, second, "the one that was stopped had read an epoch that is over");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whoever_was_stopped_while_a_backup_was_restored_notices_when_it_starts() {
+    let postgres = Postgres::start(&[]).await;
+    let fleet = Fleet::with(postgres.database().await, |_| {}).await;
+    let mut member = fleet.join_with("only", never_lists).await;
+    member.write("a", "before the backup");
+    fleet.all_hold(&[&member], &tree([("a", "before the backup")])).await;
+    postgres.back_up(&fleet.database).await;
+    member.write("a", "after it");
+    member.write("b", "after it");
+    let after = tree([("a", "after it"), ("b", "after it")]);
+    fleet.all_hold(&[&member], &after).await;
+    wait::until_within(LONG, "it tells how far it is", async || {
+        let told =
+            "SELECT sync_cursor FROM sync_states JOIN stores ON head_seq::text = split_part(sync_cursor, ':', 1)";
+        let found = sqlx::query(told).fetch_optional(&mut fleet.database.connect().await).await.unwrap();
+        wait::hold(found.is_some(), "not yet")
+    })
+    .await;
+    assert!(member.agent.stop().await.success());
+    let first = epoch(&fleet).await;
+    postgres.restore(&fleet.database).await;
+    member.agent.restart().await;
+    wait::until("another epoch", async || wait::hold(epoch(&fleet).await != first, "the same")).await;
+    fleet.all_hold(&[&member], &after).await;
+    // What the rows had forgotten is in them again.
+    let another = fleet.join_with("another", never_lists).await;
+    fleet.all_hold(&[&member, &another], &after).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_stood_in_the_way_of_anothers_file_is_followed_at_once_when_it_is_gone() {
+    let fleet = Fleet::new().await;
+    let (left, right) = two(&fleet).await;
+    assert!(Command::new("mkfifo").arg(right.root.join("pipe")).status().unwrap().success());
+    std::os::unix::fs::symlink("nowhere", right.root.join("folder")).unwrap();
+    let expected = tree([("pipe", "a file elsewhere"), ("folder/file", "another one")]);
+    for (path, content) in &expected {
+        left.write(path, content);
+    }
+    fleet.all_hold(&[&left], &expected).await;
+    right.agent.until(MIRROR, "both have a problem", |mirror| mirror["problems"].as_u64() >= Some(2)).await;
+    right.delete("pipe");
+    right.delete("folder");
+    fleet.all_hold(&[&left, &right], &expected).await;
 }
 
 /// One of those who are halted still lists, and what it finds ends the halts.

@@ -100,7 +100,8 @@ async fn a_writer_that_freezes_anywhere_holds_up_the_others_for_seconds_only_and
 
 async fn read_on(metadata: &PostgresMetadata, store: i64, cursor: &mut Option<Cursor>, seen: &mut Vec<ChangeRow>) {
     loop {
-        let Changes::Next { rows, cursor: next } = metadata.changes_since(store, cursor.as_ref(), 1_000).await.unwrap()
+        let Changes::Next { rows, cursor: next, .. } =
+            metadata.changes_since(store, cursor.as_ref(), 1_000).await.unwrap()
         else {
             panic!("the feed is lost at {cursor:?}")
         };

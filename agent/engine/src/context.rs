@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use crate::budget::{Budget, Permit};
 use crate::config::MirrorConfig;
 use crate::durable::Target;
-use crate::feed;
+use crate::feed::{self, Position};
 use crate::gather::Gather;
 use crate::handle::Conditions;
 use crate::ignored::IgnoreRules;
@@ -231,6 +231,8 @@ pub struct Identity {
     pub conditions: Conditions,
     /// The newest sequence number that a record of ours got.
     pub cursor: u64,
+    /// How far the feed was read since the start.
+    pub read: Option<Position>,
 }
 
 /// A replica that this tree was when it was copied.

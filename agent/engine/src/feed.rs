@@ -4,15 +4,18 @@
 //! Whoever acts on it does so under the preconditions of any operation, and takes nothing away without a proof of the
 //! store's own. A poll that fails, is repeated or is cut off costs time alone.
 
+use std::collections::BTreeMap;
+
 use gosync_plan::names::NameProblem;
 use gosync_plan::{RelPath, RemoteEntry, RemoteObject};
+use serde::{Deserialize, Serialize};
 
 use crate::context::{Context, Identity, Killed, lock};
 use crate::crash::{self, CrashPoint};
 use crate::ports::metadata::{
-    ChangeRow, ChangeType, Changes, Cursor, Expected, FileChange, FileRow, Recorded, SyncStateRow,
+    ChangeRow, ChangeType, Changes, Cursor, Expected, FileChange, FileRow, Recorded, StoreRow, SyncStateRow,
 };
-use crate::ports::state::{StateError, StateErrorKind};
+use crate::ports::state::{StateChange, StateError, StateErrorKind};
 
 /// Who recorded what nobody of us did: whoever lists the bucket.
 pub const OUTSIDE: &str = "outside";
@@ -25,9 +28,14 @@ const TELLINGS_MAX: usize = 3;
 /// So many share a batch at most.
 const TELLERS_MAX: usize = 256;
 
+/// The note of how far this replica had read, for the next start.
+const NOTE_POSITION: &str = "feed";
+
 /// Where a replica stands in the feed. Nothing is known of what lies before it but what a sweep of the rows shows.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Position {
+    /// Of the store: another one is another feed.
+    pub epoch: String,
     /// `None`: before its first row.
     pub cursor: Option<Cursor>,
 }
@@ -65,28 +73,55 @@ pub struct News {
 /// Reads on from `position`; without one, finds where the feed ends now.
 pub async fn follow(context: &Context, position: Option<Position>) -> Result<Followed, StateError> {
     let metadata = &context.ports.metadata;
-    let Some(position) = position else {
-        let store = metadata.store(&context.config.endpoint, &context.config.bucket).await?;
-        let newest = metadata.change(store.id, store.head_seq).await?;
-        {
-            let mut identity = lock(&context.shared.identity);
-            (identity.store, identity.epoch) = (Some(store.id), store.epoch);
-        }
-        tell_untold(context).await?;
-        let cursor = newest.map(|row| Cursor { sequence: row.seq, row_id: row.row_id });
-        return Ok(Followed::Began(Position { cursor }));
-    };
+    let Some(position) = position else { return begin(context).await.map(Followed::Began) };
     let Some(store) = context.identity().store else { return Ok(Followed::Lost) };
     match metadata.changes_since(store, position.cursor.as_ref(), NEWS_ROWS).await? {
-        Changes::CursorLost => Ok(Followed::Lost),
-        Changes::Next { rows, cursor } => {
+        Changes::Next { rows, cursor, epoch } if epoch == position.epoch => {
             // Not before it is known that these are still the tables that know the store.
             tell_untold(context).await?;
             let more = rows.len() == NEWS_ROWS;
             let news = with_echoes_marked(context, rows.iter().flat_map(|row| news_of(context, row)).collect()).await?;
-            Ok(Followed::Went { position: Position { cursor }, news, more })
+            let position = Position { cursor, ..position };
+            lock(&context.shared.identity).read = Some(position.clone());
+            Ok(Followed::Went { position, news, more })
         }
+        Changes::CursorLost | Changes::Next { .. } => Ok(Followed::Lost),
     }
+}
+
+async fn begin(context: &Context) -> Result<Position, StateError> {
+    let metadata = &context.ports.metadata;
+    let (endpoint, bucket) = (&context.config.endpoint, &context.config.bucket);
+    let mut store = metadata.store(endpoint, bucket).await?;
+    if !is_the_feed_we_read(context, &store).await? {
+        // What the rows tell may be long past, and what the cache keeps for this epoch was never in them.
+        metadata.renew_epoch(store.id, &store.epoch).await?;
+        store = metadata.store(endpoint, bucket).await?;
+    }
+    let newest = metadata.change(store.id, store.head_seq).await?;
+    let cursor = newest.map(|row| Cursor { sequence: row.seq, row_id: row.row_id });
+    let position = Position { epoch: store.epoch.clone(), cursor };
+    {
+        let mut identity = lock(&context.shared.identity);
+        (identity.store, identity.epoch, identity.cursor) = (Some(store.id), store.epoch, store.head_seq);
+        identity.read = Some(position.clone());
+    }
+    tell_untold(context).await?;
+    Ok(position)
+}
+
+/// False: this epoch's feed had another change where we stood once (a restored backup, a failover that lost the newest).
+async fn is_the_feed_we_read(context: &Context, store: &StoreRow) -> Result<bool, StateError> {
+    let known = match context.identity().read {
+        Some(position) => Some(position),
+        None => context.ports.state.note(NOTE_POSITION).await?.and_then(|note| serde_json::from_str(&note).ok()),
+    };
+    let Some(Position { epoch, cursor: Some(cursor) }) = known else { return Ok(true) };
+    if epoch != store.epoch || cursor.sequence < store.pruned_seq {
+        return Ok(true);
+    }
+    let stands = context.ports.metadata.change(store.id, cursor.sequence).await?;
+    Ok(stands.is_some_and(|row| row.row_id == cursor.row_id))
 }
 
 fn news_of(context: &Context, row: &ChangeRow) -> impl Iterator<Item = News> {
@@ -162,9 +197,25 @@ pub fn is_ours(context: &Context, key: &str) -> bool {
 
 /// Says how far this replica has come, so that nothing is pruned that it has not read. Where that fails, it is told later.
 pub async fn tell_standing(context: &Context, position: Position) {
+    if let Ok(note) = serde_json::to_string(&position) {
+        let _ = context.record(vec![StateChange::PutNote(NOTE_POSITION.to_owned(), note)], Vec::new()).await;
+    }
     let Some(row) = own_row(context) else { return };
     let row = SyncStateRow { last_sync_ms: Some(context.utc_ms()), cursor: position.cursor, ..row };
     let _ = context.ports.metadata.put_sync_state(&row).await;
+}
+
+/// Tells the others of deletes that are about to be sent, and learns of theirs; see
+/// [`announce_deletes`](crate::ports::MetadataStore::announce_deletes).
+pub async fn announce_deletes(
+    context: &Context,
+    deletes: u64,
+    within_ms: u64,
+) -> Result<BTreeMap<String, u64>, StateError> {
+    match own_row(context) {
+        Some(row) => context.ports.metadata.announce_deletes(&row, deletes, within_ms).await,
+        None => Ok(BTreeMap::new()),
+    }
 }
 
 /// The row of a replica that has read nothing yet; `None` until the metadata have answered for the first time.

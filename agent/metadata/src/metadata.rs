@@ -8,6 +8,7 @@ mod record;
 mod rows;
 mod write;
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use async_trait::async_trait;
@@ -26,7 +27,7 @@ use crate::text::{TextRange, json, spell};
 use crate::writer::Writer;
 pub use mirrors::MirrorRow;
 use rows::select_files;
-use write::{Answer, MetadataWrite};
+use write::{Answer, MetadataWrite, now_ms};
 
 pub struct SqliteMetadata {
     database: Database,
@@ -60,11 +61,11 @@ impl SqliteMetadata {
     async fn read_changes(&self, store: i64, cursor: Option<&Cursor>, limit: usize) -> Result<Changes, sqlx::Error> {
         // One snapshot for all that is read.
         let mut snapshot = self.database.readers.begin().await?;
-        let pruned: Option<i64> = query_scalar("SELECT pruned_seq FROM stores WHERE id = $1")
+        let found: Option<(i64, String)> = query_as("SELECT pruned_seq, epoch FROM stores WHERE id = $1")
             .bind(store)
             .fetch_optional(&mut *snapshot)
             .await?;
-        let Some(pruned) = pruned.map(i64::cast_unsigned) else {
+        let Some((pruned, epoch)) = found.map(|(pruned, epoch)| (pruned.cast_unsigned(), epoch)) else {
             return Ok(Changes::CursorLost);
         };
         match cursor {
@@ -98,7 +99,7 @@ impl SqliteMetadata {
             Some(last) => Some(Cursor { sequence: last.seq, row_id: last.row_id.clone() }),
             None => cursor.cloned(),
         };
-        Ok(Changes::Next { rows, cursor })
+        Ok(Changes::Next { rows, cursor, epoch })
     }
 }
 
@@ -120,6 +121,10 @@ impl MetadataStore for SqliteMetadata {
     async fn known_store(&self, endpoint: &str, bucket: &str) -> Result<Option<StoreRow>, StateError> {
         let found = self.find_store(endpoint, bucket).await;
         found.map_err(|error| self.database.failed("reading the store's row", error))
+    }
+
+    async fn renew_epoch(&self, store: i64, epoch: &str) -> Result<(), StateError> {
+        self.writer.write(MetadataWrite::RenewEpoch { store, epoch: epoch.into() }).await.map(drop)
     }
 
     async fn file_by_id(&self, id: i64) -> Result<Option<FileRow>, StateError> {
@@ -281,6 +286,28 @@ impl MetadataStore for SqliteMetadata {
             .fetch_one(&self.database.readers)
             .await
             .map_err(|error| self.database.failed("reading a replica's row", error))
+    }
+
+    async fn announce_deletes(
+        &self,
+        row: &SyncStateRow,
+        deletes: u64,
+        within_ms: u64,
+    ) -> Result<BTreeMap<String, u64>, StateError> {
+        let announced_ms = now_ms();
+        self.writer.write(MetadataWrite::AnnounceDeletes { row: row.clone(), deletes, announced_ms }).await?;
+        let others: Vec<(String, i64)> = query_as(
+            "SELECT client_id, deletes FROM sync_states \
+             WHERE store_id = $1 AND prefix = $2 AND client_id <> $3 AND deletes > 0 AND deletes_at > $4",
+        )
+        .bind(row.store_id)
+        .bind(spell(&row.prefix).into_owned())
+        .bind(&row.client_id)
+        .bind(announced_ms.saturating_sub(i64::try_from(within_ms).unwrap_or(i64::MAX)))
+        .fetch_all(&self.database.readers)
+        .await
+        .map_err(|error| self.database.failed("reading replicas' rows", error))?;
+        Ok(others.into_iter().map(|(client, deletes)| (client, deletes.cast_unsigned())).collect())
     }
 
     async fn sync_configs(&self) -> Result<Vec<SyncConfigRow>, StateError> {

@@ -16,11 +16,21 @@ macro_rules! file {
 }
 
 pub static METADATA: LazyLock<Migrator> = LazyLock::new(|| {
-    migrator(&[file!("metadata", 1, "metadata"), file!("metadata", 2, "silence"), file!("metadata", 3, "beat")])
+    migrator(&[
+        file!("metadata", 1, "metadata"),
+        file!("metadata", 2, "silence"),
+        file!("metadata", 3, "beat"),
+        file!("metadata", 4, "deletes"),
+    ])
 });
 
 pub static POSTGRES: LazyLock<Migrator> = LazyLock::new(|| {
-    migrator(&[file!("postgres", 1, "metadata"), file!("postgres", 2, "silence"), file!("postgres", 3, "beat")])
+    migrator(&[
+        file!("postgres", 1, "metadata"),
+        file!("postgres", 2, "silence"),
+        file!("postgres", 3, "beat"),
+        file!("postgres", 4, "deletes"),
+    ])
 });
 
 pub static STATE: LazyLock<Migrator> =

@@ -10,7 +10,7 @@ mod news;
 mod record;
 mod rows;
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use async_trait::async_trait;
@@ -191,6 +191,15 @@ impl MetadataStore for PostgresMetadata {
         Ok(self.one("reading the store's row", select, rows::store).await?.map(|row| self.remember(row)))
     }
 
+    async fn renew_epoch(&self, store: i64, epoch: &str) -> Result<(), StateError> {
+        let renew = query(
+            "WITH renewed AS ( \
+               UPDATE stores SET epoch = replace(gen_random_uuid()::text, '-', '') WHERE id = $1 AND epoch = $2 RETURNING id \
+             ) DELETE FROM prefixes WHERE store_id IN (SELECT id FROM renewed)",
+        );
+        self.write("renewing the store's epoch", renew.bind(store).bind(epoch.to_owned())).await.map(drop)
+    }
+
     async fn file_by_id(&self, id: i64) -> Result<Option<FileRow>, StateError> {
         self.one("reading a file's row", query(select_files!("FROM files f WHERE f.id = $1")).bind(id), rows::file)
             .await
@@ -248,8 +257,8 @@ impl MetadataStore for PostgresMetadata {
     async fn changes_since(&self, store: i64, cursor: Option<&Cursor>, rows_max: usize) -> Result<Changes, StateError> {
         // One statement sees one moment: the row that the cursor stands on, and what comes after it.
         let select = query(select_changes!(
-            ", at.stands FROM ( \
-               SELECT id, CASE WHEN $3::text IS NULL THEN pruned_seq <= 1 \
+            ", at.stands, at.epoch FROM ( \
+               SELECT id, epoch, CASE WHEN $3::text IS NULL THEN pruned_seq <= 1 \
                           ELSE $2 >= pruned_seq AND EXISTS ( \
                               SELECT FROM file_changes WHERE store_id = $1 AND seq = $2 AND row_id::text = $3 \
                           ) END AS stands \
@@ -264,20 +273,20 @@ impl MetadataStore for PostgresMetadata {
         .bind(limit(rows_max));
         let found = self
             .all("reading the feed", select, |row| {
-                let stands: bool = row.try_get(11)?;
+                let epoch = row.try_get::<bool, _>(11)?.then(|| row.try_get::<String, _>(12)).transpose()?;
                 let change = row.try_get::<Option<i64>, _>(0)?.map(|_| rows::change(row)).transpose()?;
-                Ok((stands, change))
+                Ok((epoch, change))
             })
             .await?;
-        if !found.first().is_some_and(|(stands, _)| *stands) {
+        let Some((Some(epoch), _)) = found.first().cloned() else {
             return Ok(Changes::CursorLost);
-        }
+        };
         let rows: Vec<_> = found.into_iter().filter_map(|(_, change)| change).collect();
         let cursor = match rows.last() {
             Some(last) => Some(Cursor { sequence: last.seq, row_id: last.row_id.clone() }),
             None => cursor.cloned(),
         };
-        Ok(Changes::Next { rows, cursor })
+        Ok(Changes::Next { rows, cursor, epoch })
     }
 
     async fn change(&self, store: i64, sequence: u64) -> Result<Option<ChangeRow>, StateError> {
@@ -421,6 +430,48 @@ impl MetadataStore for PostgresMetadata {
         let select = select.bind(client_id).bind(store_id).bind(prefix);
         let stands = self.one(doing, select, |row| row.try_get::<String, _>(0)).await?;
         stands.ok_or_else(|| self.connections.failed(doing, sqlx::Error::RowNotFound))
+    }
+
+    async fn announce_deletes(
+        &self,
+        row: &SyncStateRow,
+        deletes: u64,
+        within_ms: u64,
+    ) -> Result<BTreeMap<String, u64>, StateError> {
+        let upsert = query(
+            "INSERT INTO sync_states (client_id, store_id, prefix, last_sync_time, sync_cursor, epoch, device_name, \
+                                      platform, agent_version, status, seen_at, deletes, deletes_at) \
+             SELECT $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, now_ms, $11, now_ms \
+             FROM (SELECT (extract(epoch FROM clock_timestamp()) * 1000)::bigint AS now_ms) AS clock \
+             ON CONFLICT (client_id, store_id, prefix) DO UPDATE SET \
+                 deletes = excluded.deletes, deletes_at = excluded.deletes_at",
+        );
+        let SyncStateRow { client_id, store_id, .. } = row.clone();
+        let prefix = spell(&row.prefix).into_owned();
+        let upsert = upsert
+            .bind(client_id.clone())
+            .bind(store_id)
+            .bind(prefix.clone())
+            .bind(row.last_sync_ms)
+            .bind(row.cursor.as_ref().map(cursor_text))
+            .bind(row.epoch.clone())
+            .bind(row.device_name.clone())
+            .bind(row.platform.clone())
+            .bind(row.agent_version.clone())
+            .bind(row.status.clone())
+            .bind(deletes.cast_signed());
+        self.write("writing a replica's row", upsert).await?;
+        // After that is committed, in a statement of its own: whoever reads later sees both.
+        let select = query(
+            "SELECT client_id, deletes FROM sync_states \
+             WHERE store_id = $1 AND prefix = $2 AND client_id <> $3 AND deletes > 0 \
+               AND deletes_at > (extract(epoch FROM clock_timestamp()) * 1000)::bigint - $4",
+        );
+        let select = select.bind(store_id).bind(prefix).bind(client_id).bind(milliseconds(within_ms));
+        let told = self
+            .all("reading replicas' rows", select, |row| Ok((row.try_get::<String, _>(0)?, rows::unsigned(row, 1)?)))
+            .await?;
+        Ok(told.into_iter().collect())
     }
 
     async fn sync_configs(&self) -> Result<Vec<SyncConfigRow>, StateError> {

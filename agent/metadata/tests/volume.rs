@@ -83,7 +83,8 @@ async fn files() {
 
     let (mut cursor, mut told) = (None, 0);
     loop {
-        let Changes::Next { rows, cursor: next } = metadata.changes_since(store, cursor.as_ref(), PAGE).await.unwrap()
+        let Changes::Next { rows, cursor: next, .. } =
+            metadata.changes_since(store, cursor.as_ref(), PAGE).await.unwrap()
         else {
             panic!("the cursor is lost");
         };

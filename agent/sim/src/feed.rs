@@ -28,6 +28,8 @@ pub struct Feed {
     states: BTreeMap<(String, i64, String), (SyncStateRow, i64)>,
     /// Of the rows of `states`.
     beats: BTreeMap<(String, i64, String), String>,
+    /// And of their deletes: how many, and when that was told.
+    deletes: BTreeMap<(String, i64, String), (u64, i64)>,
     configs: BTreeMap<(String, String), SyncConfigRow>,
     leases: BTreeMap<String, (String, i64, u64)>,
 }
@@ -55,6 +57,7 @@ impl Feed {
             next_file: 1,
             states: BTreeMap::new(),
             beats: BTreeMap::new(),
+            deletes: BTreeMap::new(),
             configs: BTreeMap::new(),
             leases: BTreeMap::new(),
         }
@@ -75,6 +78,14 @@ impl Feed {
             prefixes: BTreeMap::new(),
         });
         row
+    }
+
+    pub fn renew_epoch(&mut self, store: i64, epoch: &str) {
+        let token = self.token;
+        if let Some(store) = self.at_mut(store).filter(|store| store.row.epoch == epoch) {
+            store.row.epoch = format!("{token:x}-{}-{}", store.row.id, store.row.head_seq);
+            store.prefixes.clear();
+        }
     }
 
     /// A backup was restored: what is recorded from now on was never there before.
@@ -332,7 +343,7 @@ impl Feed {
         let readable = store.changes.range(from + 1..).filter(|(sequence, _)| self.is_committed(**sequence));
         let rows: Vec<ChangeRow> = readable.take(limit).map(|(_, row)| row.clone()).collect();
         let last = rows.last().map(|row| Cursor { sequence: row.seq, row_id: row.row_id.clone() });
-        Changes::Next { rows, cursor: last.or_else(|| cursor.cloned()) }
+        Changes::Next { rows, cursor: last.or_else(|| cursor.cloned()), epoch: store.row.epoch.clone() }
     }
 
     pub fn prune(&mut self, store: i64, sequence: u64) -> u64 {
@@ -384,6 +395,7 @@ impl Feed {
     pub fn drop_sync_state(&mut self, client: &str) {
         self.states.retain(|(of, ..), _| of != client);
         self.beats.retain(|(of, ..), _| of != client);
+        self.deletes.retain(|(of, ..), _| of != client);
     }
 
     pub fn beat(&mut self, row: &SyncStateRow, from: &[String], to: &str) -> String {
@@ -397,6 +409,22 @@ impl Feed {
             to.clone_into(beat);
         }
         beat.clone()
+    }
+
+    pub fn announce_deletes(&mut self, row: &SyncStateRow, deletes: u64, within_ms: u64) -> BTreeMap<String, u64> {
+        let key = (row.client_id.clone(), row.store_id, row.prefix.clone());
+        if !self.states.contains_key(&key) {
+            self.put_sync_state(row.clone());
+        }
+        self.deletes.insert(key, (deletes, self.clock_ms));
+        let since = self.clock_ms.saturating_sub(i64::try_from(within_ms).unwrap_or(i64::MAX));
+        let others = self.deletes.iter().filter(|((client, store, prefix), (deletes, told_ms))| {
+            (*store, prefix) == (row.store_id, &row.prefix)
+                && *client != row.client_id
+                && *deletes > 0
+                && *told_ms > since
+        });
+        others.map(|((client, ..), (deletes, _))| (client.clone(), *deletes)).collect()
     }
 
     pub fn sync_configs(&self) -> Vec<SyncConfigRow> {

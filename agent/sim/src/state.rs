@@ -1,6 +1,8 @@
 //! A replica's state and metadata as the engine sees them: transactions that take a little time, fail, or are the
 //! process's last.
 
+use std::collections::BTreeMap;
+
 use async_trait::async_trait;
 use gosync_engine::planted::{self, Planted};
 use gosync_engine::ports::metadata::{
@@ -228,6 +230,10 @@ impl MetadataStore for SimMetadata {
         self.0.feed("file by id", false, |feed| feed.file_by_id(id)).await
     }
 
+    async fn renew_epoch(&self, store: i64, epoch: &str) -> Result<(), StateError> {
+        self.0.feed("renew epoch", true, |feed| feed.renew_epoch(store, epoch)).await
+    }
+
     async fn files_by_key(&self, store: i64, keys: &[String]) -> Result<Vec<Option<FileRow>>, StateError> {
         let keys = keys.to_vec();
         let rows = move |feed: &mut Feed| keys.iter().map(|key| feed.file_by_key(store, key)).collect();
@@ -320,6 +326,15 @@ impl MetadataStore for SimMetadata {
 
     async fn beat(&self, row: &SyncStateRow, from: &[String], to: &str) -> Result<String, StateError> {
         self.0.feed("beat", true, |feed| feed.beat(row, from, to)).await
+    }
+
+    async fn announce_deletes(
+        &self,
+        row: &SyncStateRow,
+        deletes: u64,
+        within_ms: u64,
+    ) -> Result<BTreeMap<String, u64>, StateError> {
+        self.0.feed("announce deletes", true, |feed| feed.announce_deletes(row, deletes, within_ms)).await
     }
 
     async fn sync_configs(&self) -> Result<Vec<SyncConfigRow>, StateError> {

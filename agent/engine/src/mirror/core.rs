@@ -422,6 +422,7 @@ impl Core {
             },
             Event::ScrubPage(page) => self.scrub_page(page),
             Event::Followed(result) => self.followed(result),
+            Event::DeletesAnnounced(result) => self.deletes_announced(result),
             Event::ListedKnown(result) => self.listed_known(result),
             Event::LeaseTaken(result) => self.lease_taken(result),
             Event::BucketListed(result) => self.bucket_listed(result),

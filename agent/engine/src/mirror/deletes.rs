@@ -17,6 +17,8 @@ pub const NOTE_WINDOW: &str = "delete-window";
 
 /// Whoever has to wait is asked about again after this.
 const WAIT_MS: u64 = 200;
+/// What is held for long is announced again after this: it is as true as before, and others may have done something else.
+const ANNOUNCED_MS: u64 = 30_000;
 /// Executed deletes that are remembered by name, for `deny`.
 const EXECUTED_MAX: usize = 10_000;
 
@@ -87,6 +89,18 @@ pub struct Deletes {
     noted: usize,
     /// Of a window that is over.
     notes_to_drop: Vec<String>,
+    announced: Announced,
+}
+
+/// What those who share the metadata tell each other of the deletes that they have sent or are about to send: many who
+/// delete at the same time are counted as one.
+#[derive(Default)]
+struct Announced {
+    /// What was told last, and when.
+    told: Option<(u64, u64)>,
+    is_telling: bool,
+    /// What the others told by then.
+    elsewhere: BTreeMap<String, u64>,
 }
 
 impl Deletes {
@@ -211,10 +225,11 @@ impl Deletes {
     /// Deletes that count for the guard.
     #[must_use]
     pub fn counted(&self) -> u64 {
-        let counts = |(path, held): &(&RelPath, &Held)| {
-            !held.task.operation.moved && !self.approved.contains(*path) && !path.is_marker()
-        };
-        self.held.iter().filter(counts).count() as u64
+        self.held.iter().filter(|entry| self.counts(entry)).count() as u64
+    }
+
+    fn counts(&self, (path, held): &(&RelPath, &Held)) -> bool {
+        !held.task.operation.moved && !self.approved.contains(*path) && !path.is_marker()
     }
 
     /// Deletes of contents that stand under another path.
@@ -281,8 +296,49 @@ impl Deletes {
     #[must_use]
     pub fn done(&self, limits: DeleteLimits) -> u64 {
         let Window { ancestors, executed, elsewhere, .. } = &self.window;
+        let mut others = elsewhere.clone();
+        for (client, announced) in &self.announced.elsewhere {
+            // What was announced is seen in the feed when it is done.
+            let done = others.entry(client.clone()).or_default();
+            *done = (*done).max(*announced);
+        }
         let unasked = |count: &&u64| too_many_deletes(limits, *ancestors, 0, **count) == GuardVerdict::Pass;
-        executed + elsewhere.values().filter(unasked).sum::<u64>()
+        executed + others.values().filter(unasked).sum::<u64>()
+    }
+
+    /// Objects that were deleted in this window or are about to be, and count: what came to nobody's folder but this one's
+    /// is told to the others, what the bucket lost they see themselves.
+    fn to_be_told(&self) -> u64 {
+        let executed = self.executed.iter().filter(|executed| executed.object.is_some() && !executed.path.is_marker());
+        (executed.count() + self.held.iter().filter(|entry| self.counts(entry) && is_object(entry.1)).count()) as u64
+    }
+
+    /// What the others are to be told now, unless they know it or are being told.
+    pub fn announce(&mut self, now_ms: u64) -> Option<u64> {
+        let deletes = self.to_be_told();
+        let is_known = match self.announced.told {
+            Some((told, at_ms)) => told == deletes && (deletes == 0 || now_ms < at_ms + ANNOUNCED_MS),
+            None => deletes == 0,
+        };
+        if is_known || self.announced.is_telling {
+            return None;
+        }
+        self.announced.is_telling = true;
+        self.announced.told = Some((deletes, now_ms));
+        Some(deletes)
+    }
+
+    #[must_use]
+    pub fn is_announcing(&self) -> bool {
+        self.announced.is_telling
+    }
+
+    /// The others know; `None`: they could not be told.
+    pub fn announced(&mut self, elsewhere: Option<BTreeMap<String, u64>>) {
+        self.announced.is_telling = false;
+        if let Some(elsewhere) = elsewhere {
+            self.announced.elsewhere = elsewhere;
+        }
     }
 
     #[must_use]
@@ -343,6 +399,7 @@ impl Deletes {
         self.forget_executed();
         self.window.executed = 0;
         self.window.elsewhere.clear();
+        self.announced.elsewhere.clear();
         executed
     }
 }

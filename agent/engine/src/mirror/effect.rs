@@ -54,6 +54,8 @@ pub enum Effect {
     Follow(Option<Position>),
     AskListed,
     TellStanding(Position),
+    /// So many, to those who share the metadata.
+    AnnounceDeletes(u64),
     PruneFeed,
     TakeListLease,
     DropListLease,
@@ -147,6 +149,7 @@ pub enum Event {
     Totals(Result<AncestorTotals, StateError>),
     ScrubPage(Result<Vec<RelPath>, StateError>),
     Followed(Result<Followed, StateError>),
+    DeletesAnnounced(Result<BTreeMap<String, u64>, StateError>),
     ListedKnown(Result<bool, StateError>),
     LeaseTaken(Result<bool, Failure>),
     BucketListed(Result<Listing, Failure>),
@@ -234,6 +237,10 @@ pub fn run(context: Context, effect: Effect) -> BoxFuture<'static, Event> {
             Effect::TellStanding(position) => {
                 feed::tell_standing(&context, position).await;
                 Event::Answered
+            }
+            Effect::AnnounceDeletes(deletes) => {
+                let within_ms = context.config.limits.delete_window_ms;
+                Event::DeletesAnnounced(feed::announce_deletes(&context, deletes, within_ms).await)
             }
             Effect::PruneFeed => {
                 lister::prune(&context).await;

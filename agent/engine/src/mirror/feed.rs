@@ -333,7 +333,8 @@ impl Core {
                 self.feed.listed = true;
                 self.want_sweep(Scope::Full);
             }
-            // Asked again in a while: a first listing may take long.
+            // Asked again in a while: a first listing may take long. These may be other tables than those of the last one.
+            Ok(false) if !self.feed.listing && self.feed.failed_listings == 0 => self.feed.next_list_ms = self.now(),
             Ok(false) => {}
             Err(error) => self.trouble(&Failure::Metadata(error)),
         }

@@ -1,6 +1,6 @@
 //! Guards, halts and their answers (R14), and troubles with the outside.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use gosync_plan::decide::{Action, Diverged, ExpectLocal};
 use gosync_plan::guard::{everything_changed, first_merge};
@@ -16,7 +16,7 @@ use crate::handle::CommandError;
 use crate::look::{Candidate, Failure, describe};
 use crate::ports::StoreErrorKind;
 use crate::ports::observer::Event as Told;
-use crate::ports::state::{HaltRow, StateChange};
+use crate::ports::state::{HaltRow, StateChange, StateError};
 use crate::sequences::Task;
 use crate::sequences::trash::{Evicted, Eviction, Room};
 use crate::sweep::{Scope, backoff_ms};
@@ -37,6 +37,7 @@ impl Core {
             return;
         }
         if self.deletes.len() == 0 {
+            self.announce_deletes();
             self.end_halt(HaltReason::TooManyDeletes);
             return;
         }
@@ -58,6 +59,9 @@ impl Core {
             return;
         }
         self.deletes.roll(self.context.utc_ms(), self.files.max(self.deletes.len() as u64), window);
+        if !self.deletes_approved && self.announce_deletes() {
+            return;
+        }
         if !self.deletes_approved
             && let GuardVerdict::Halt(reason) = self.deletes.verdict(self.context.config.deletes)
         {
@@ -80,6 +84,23 @@ impl Core {
         if self.let_deletes_go() && self.deletes.len() == 0 {
             self.deletes_approved = false;
         }
+    }
+
+    /// Whether the others are being told of what is held, and are to be heard first. While nobody can be told, each counts
+    /// for itself.
+    fn announce_deletes(&mut self) -> bool {
+        if !self.shares() || self.context.shared.metadata_is_away() {
+            return false;
+        }
+        if let Some(deletes) = self.deletes.announce(self.now()) {
+            self.effects.push(Effect::AnnounceDeletes(deletes));
+        }
+        self.deletes.is_announcing()
+    }
+
+    pub(super) fn deletes_announced(&mut self, result: Result<BTreeMap<String, u64>, StateError>) {
+        let elsewhere = result.map_err(|error| self.trouble(&Failure::Metadata(error))).ok();
+        self.deletes.announced(elsewhere);
     }
 
     /// False: there were none.

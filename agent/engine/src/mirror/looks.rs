@@ -3,11 +3,12 @@
 use std::collections::BTreeMap;
 
 use gosync_plan::RelPath;
+use gosync_plan::conflict::is_conflict_copy_of;
 use gosync_plan::decide::{Action, Diverged, Problem};
 use gosync_plan::settle::{Difference, PlannedOperation, settle};
 
 use super::core::{Core, Failing, InHand, PROBLEM_RETRY_MS, is_merge, is_overwrite};
-use super::dirty::{Dirty, below};
+use super::dirty::Dirty;
 use super::effect::Effect;
 use super::moves::Trace;
 use crate::context::lock;
@@ -63,8 +64,14 @@ impl Core {
         };
         match RelPath::new(name.as_str()) {
             Ok(path) => {
-                // A folder's mode may be all that failed the paths in it.
+                // A folder's mode may be all that failed the paths in it, or what stood there in the way of them.
                 self.look_again_below(&path);
+                if let Some(original) = is_conflict_copy_of(&path).filter(|original| self.has_problem(original)) {
+                    // There may be room for another copy.
+                    self.mark(original, dirty.with_head());
+                }
+                // What could not be placed here is known to nobody but the store.
+                let dirty = if self.has_problem(&path) { dirty.with_head() } else { dirty };
                 self.mark(path, dirty);
             }
             Err(_) if name.is_empty() => self.want_sweep(Scope::Full),
@@ -88,13 +95,18 @@ impl Core {
         self.in_hand.insert(path, InHand { since_ms, again: None });
     }
 
-    /// What failed below this folder, and would be looked at again only after a while, is looked at now.
+    fn has_problem(&self, path: &RelPath) -> bool {
+        self.problems.contains_key(path.as_str())
+    }
+
+    /// What has a problem below this folder, and would be looked at again only after a while, is looked at now.
     pub(super) fn look_again_below(&mut self, folder: &RelPath) {
         let now = self.now();
-        let lasting = below(&self.failing, folder).filter(|(_, failing)| failing.is_lasting);
-        let paths: Vec<RelPath> = lasting.map(|(path, _)| path.clone()).collect();
-        for path in paths {
-            self.mark(path, Dirty::at(now));
+        let from = format!("{folder}/");
+        let problems = self.problems.range(from.clone()..).map(|(name, _)| name);
+        let problems = problems.take_while(|name| name.starts_with(&from)).filter_map(|name| RelPath::new(name).ok());
+        for path in problems.collect::<Vec<_>>() {
+            self.mark(path, Dirty::at(now).with_head());
         }
     }
 

@@ -193,6 +193,11 @@ impl MetadataStore for CachedMetadata {
         Ok(row)
     }
 
+    async fn renew_epoch(&self, store: i64, epoch: &str) -> Result<(), StateError> {
+        self.with(store, |known| known.sure = false);
+        self.inner.renew_epoch(store, epoch).await
+    }
+
     async fn file_by_id(&self, id: i64) -> Result<Option<FileRow>, StateError> {
         self.inner.file_by_id(id).await
     }
@@ -284,8 +289,11 @@ impl MetadataStore for CachedMetadata {
     async fn changes_since(&self, store: i64, cursor: Option<&Cursor>, limit: usize) -> Result<Changes, StateError> {
         let changes = self.inner.changes_since(store, cursor, limit).await?;
         match &changes {
-            Changes::Next { rows, .. } => {
-                self.with(store, |known| rows.iter().for_each(|row| known.saw(&row.s3_key, row.seq)));
+            Changes::Next { rows, epoch, .. } => {
+                self.with(store, |known| {
+                    known.sure &= known.epoch == *epoch;
+                    rows.iter().for_each(|row| known.saw(&row.s3_key, row.seq));
+                });
             }
             // Other tables, perhaps: their epoch has to be asked for again.
             Changes::CursorLost => drop(self.with(store, |known| known.sure = false)),
@@ -327,6 +335,15 @@ impl MetadataStore for CachedMetadata {
 
     async fn beat(&self, row: &SyncStateRow, from: &[String], to: &str) -> Result<String, StateError> {
         self.inner.beat(row, from, to).await
+    }
+
+    async fn announce_deletes(
+        &self,
+        row: &SyncStateRow,
+        deletes: u64,
+        within_ms: u64,
+    ) -> Result<BTreeMap<String, u64>, StateError> {
+        self.inner.announce_deletes(row, deletes, within_ms).await
     }
 
     async fn sync_configs(&self) -> Result<Vec<SyncConfigRow>, StateError> {

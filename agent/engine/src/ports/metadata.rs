@@ -3,6 +3,8 @@
 //! One sequence per store (endpoint and bucket): the order of commits is the order of sequence numbers (R17). It tells
 //! what happened; it is never a reason to delete anything.
 
+use std::collections::BTreeMap;
+
 use async_trait::async_trait;
 use gosync_plan::{ContentHash, Generation};
 use serde::{Deserialize, Serialize};
@@ -19,6 +21,9 @@ pub trait MetadataStore: Send + Sync {
     async fn store(&self, endpoint: &str, bucket: &str) -> Result<StoreRow, StateError>;
     /// The store's row, where there is one: nothing is written.
     async fn known_store(&self, endpoint: &str, bucket: &str) -> Result<Option<StoreRow>, StateError>;
+    /// These tables tell another history than the one that was read under this epoch (a restored backup, a failover): they
+    /// get another epoch, which everybody notices, and no prefix counts as listed in it. Nothing where somebody was first.
+    async fn renew_epoch(&self, store: i64, epoch: &str) -> Result<(), StateError>;
 
     async fn file_by_id(&self, id: i64) -> Result<Option<FileRow>, StateError>;
     async fn file_by_key(&self, store: i64, key: &str) -> Result<Option<FileRow>, StateError>;
@@ -51,6 +56,15 @@ pub trait MetadataStore: Send + Sync {
     /// Moves the beat of a replica's row on to `to`, where it is one of `from` or none was told yet; makes the row where
     /// there is none, and else leaves everything else in it as it is. Returns the beat that stands there then.
     async fn beat(&self, row: &SyncStateRow, from: &[String], to: &str) -> Result<String, StateError>;
+    /// Tells how many deletes this replica has sent lately or is about to send; makes its row where there is none. Returns
+    /// what other replicas of the prefix told so within the last `within_ms`, by client: of two who tell at the same time
+    /// one sees the other at least.
+    async fn announce_deletes(
+        &self,
+        row: &SyncStateRow,
+        deletes: u64,
+        within_ms: u64,
+    ) -> Result<BTreeMap<String, u64>, StateError>;
 
     async fn sync_configs(&self) -> Result<Vec<SyncConfigRow>, StateError>;
     async fn sync_config(&self, name: &str, client: &str) -> Result<Option<SyncConfigRow>, StateError>;
@@ -248,8 +262,10 @@ pub enum Changes {
     Next {
         rows: Vec<ChangeRow>,
         cursor: Option<Cursor>,
+        /// That of the store's row at this moment.
+        epoch: String,
     },
-    /// Restored backup, failover, pruned past us, another epoch: compare everything.
+    /// Restored backup, failover, pruned past us: compare everything.
     CursorLost,
 }
 

@@ -8,7 +8,7 @@ use gosync_plan::{ContentHash, Generation};
 
 use super::metadata::{
     ChangeRow, ChangeType, Changes, Cursor, Expected, FileChange, FileRow, FilesQuery, MetadataStore, Pruned, Recorded,
-    Refused, SyncConfigRow, SyncStateRow,
+    Refused, StoreRow, SyncConfigRow, SyncStateRow,
 };
 use super::state::StateError;
 
@@ -45,6 +45,8 @@ pub async fn conforms(metadata: &dyn MetadataStore) -> Result<(), String> {
     a_listed_prefix_is_remembered(metadata).await?;
     a_replica_s_state_is_kept_by_client_store_and_prefix(metadata).await?;
     a_beat_moves_on_only_from_where_it_is_known_to_stand(metadata).await?;
+    deletes_are_announced_to_the_others_of_a_prefix(metadata).await?;
+    an_epoch_is_renewed_once_and_everybody_is_told(metadata).await?;
     configurations_are_kept_by_name_and_client(metadata).await?;
     a_lease_has_one_holder_and_each_new_one_a_higher_number(metadata).await
 }
@@ -614,6 +616,31 @@ pub async fn a_cursor_of_another_feed_is_lost(metadata: &dyn MetadataStore) -> R
     same("an unknown store", told(metadata.changes_since(i64::MAX, None, 10).await)?, Changes::CursorLost)
 }
 
+pub async fn an_epoch_is_renewed_once_and_everybody_is_told(metadata: &dyn MetadataStore) -> Result<(), String> {
+    let made = told(metadata.store(ENDPOINT, "renewed").await)?;
+    record(metadata, made.id, CLIENT, vec![put("a", "e")]).await?;
+    told(metadata.set_prefix_listed(made.id, "docs/", 1).await)?;
+    let epoch = async || match told(metadata.changes_since(made.id, None, 10).await)? {
+        Changes::Next { epoch, rows, .. } if rows.len() == 1 => Ok(epoch),
+        other => Err(format!("the feed: {other:?}")),
+    };
+    same("as it was made", epoch().await?, made.epoch.clone())?;
+    told(metadata.renew_epoch(made.id, "another").await)?;
+    same("of another one", epoch().await?, made.epoch.clone())?;
+    same("listed", told(metadata.prefix_listed(made.id, "docs/").await)?, Some(1))?;
+
+    told(metadata.renew_epoch(made.id, &made.epoch).await)?;
+    let renewed = told(metadata.store(ENDPOINT, "renewed").await)?;
+    holds("another one", renewed.epoch != made.epoch && !renewed.epoch.is_empty())?;
+    same("told", epoch().await?, renewed.epoch.clone())?;
+    same("the rest stays", renewed.clone(), StoreRow { epoch: renewed.epoch.clone(), head_seq: 1, ..made.clone() })?;
+    same("nothing is listed", told(metadata.prefix_listed(made.id, "docs/").await)?, None)?;
+    told(metadata.set_prefix_listed(made.id, "docs/", 1).await)?;
+    told(metadata.renew_epoch(made.id, &made.epoch).await)?;
+    same("somebody was first", epoch().await?, renewed.epoch)?;
+    same("listed since", told(metadata.prefix_listed(made.id, "docs/").await)?, Some(1))
+}
+
 pub async fn pruning_loses_the_cursors_below_it_and_no_others(metadata: &dyn MetadataStore) -> Result<(), String> {
     let store = store(metadata, "pruned").await?;
     record(metadata, store, CLIENT, (0..6).map(|number| put(&format!("f{number}"), "e")).collect()).await?;
@@ -794,6 +821,50 @@ pub async fn a_beat_moves_on_only_from_where_it_is_known_to_stand(metadata: &dyn
     told(metadata.drop_sync_state("beats-client").await)
 }
 
+pub async fn deletes_are_announced_to_the_others_of_a_prefix(metadata: &dyn MetadataStore) -> Result<(), String> {
+    const LONG_MS: u64 = 600_000;
+    let store = store(metadata, "announced").await?;
+    let row = |client: &str, prefix: &str| SyncStateRow {
+        client_id: format!("announced-{client}"),
+        store_id: store,
+        prefix: prefix.into(),
+        last_sync_ms: Some(5),
+        cursor: None,
+        epoch: "e".into(),
+        device_name: "laptop".into(),
+        platform: "linux".into(),
+        agent_version: "0.1.0".into(),
+        status: "active".into(),
+    };
+    let announce = async |client: &str, prefix: &str, deletes: u64| {
+        let others = told(metadata.announce_deletes(&row(client, prefix), deletes, LONG_MS).await)?;
+        Ok::<_, String>(others.into_iter().collect::<Vec<_>>())
+    };
+    let of = |client: &str, deletes: u64| (format!("announced-{client}"), deletes);
+    same("nobody else", announce("one", "docs/", 7).await?, vec![])?;
+    let made = told(metadata.sync_state("announced-one", store, "docs/").await)?;
+    same("it made the row", made, Some(row("one", "docs/")))?;
+    same("the first", announce("two", "docs/", 3).await?, vec![of("one", 7)])?;
+    same("the second", announce("one", "docs/", 8).await?, vec![of("two", 3)])?;
+    same("of another prefix", announce("three", "docs/below/", 9).await?, vec![])?;
+    let later = SyncStateRow { status: "paused".into(), ..row("one", "docs/") };
+    told(metadata.put_sync_state(&later).await)?;
+    same("both of the last", announce("four", "docs/", 0).await?, vec![of("one", 8), of("two", 3)])?;
+    same("none any more", announce("two", "docs/", 0).await?, vec![of("one", 8)])?;
+    same("the rest stays", told(metadata.sync_state("announced-one", store, "docs/").await)?, Some(later))?;
+    // All were told longer ago than no time at all.
+    same("long ago", told(metadata.announce_deletes(&row("two", "docs/"), 1, 0).await)?.len(), 0)?;
+
+    let (left, right) = (announce("left", "both/", 5), announce("right", "both/", 5));
+    let seen = join_all([left, right]).await.into_iter().collect::<Result<Vec<_>, _>>()?;
+    holds("one of two at once sees the other", seen.iter().any(|others| !others.is_empty()))?;
+    for client in ["one", "two", "three", "four", "left", "right"] {
+        told(metadata.drop_sync_state(&format!("announced-{client}")).await)?;
+    }
+    same("dropped", announce("five", "docs/", 1).await?, vec![])?;
+    told(metadata.drop_sync_state("announced-five").await)
+}
+
 pub async fn configurations_are_kept_by_name_and_client(metadata: &dyn MetadataStore) -> Result<(), String> {
     let row = SyncConfigRow {
         name: "docs".into(),
@@ -878,7 +949,7 @@ async fn next(
     limit: usize,
 ) -> Result<(Vec<ChangeRow>, Option<Cursor>), String> {
     match told(metadata.changes_since(store, cursor, limit).await)? {
-        Changes::Next { rows, cursor } => Ok((rows, cursor)),
+        Changes::Next { rows, cursor, .. } => Ok((rows, cursor)),
         Changes::CursorLost => Err(format!("the cursor {cursor:?} is lost")),
     }
 }

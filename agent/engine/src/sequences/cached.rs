@@ -16,8 +16,11 @@ use crate::ports::store::Head;
 const AT_ONCE_MAX: usize = 64;
 /// Contents up to this size share a request; larger ones go by themselves, so that little is in memory at once.
 const GATHERED_BYTES_MAX: u64 = 64 << 10;
-/// How often it is looked whether another agent has filled what is missing.
+/// How often it is looked whether another agent has filled what is missing: at first, and after a while.
 const LOOK_MS: u64 = 20;
+const LOOK_MS_MAX: u64 = 160;
+/// So often others may have their turn before this one fetches, too.
+const CLAIMS_MAX: usize = 4;
 
 /// The object at the task's path, where an agent that shares the metadata has had it lately.
 pub(super) async fn get(context: &Context, task: &Task, remote: &Generation) -> Option<(Head, Bytes)> {
@@ -32,10 +35,16 @@ pub(super) async fn get(context: &Context, task: &Task, remote: &Generation) -> 
         return None;
     }
     let mut found = ask(context, &cache, &wanted).await;
-    if found.is_none() && !is_ours_to_fetch(context, &cache, &wanted).await {
-        let until_ms = context.ports.clock.monotonic_ms() + CLAIM_MS;
-        while found.is_none() && context.ports.clock.monotonic_ms() < until_ms {
-            context.ports.clock.sleep_ms(LOOK_MS).await;
+    for _ in 0..CLAIMS_MAX {
+        if found.is_some() || is_ours_to_fetch(context, &cache, &wanted).await {
+            break;
+        }
+        // Somebody else fetches it. Where that fails, or takes long, one of those who wait has the next turn.
+        let clock = &context.ports.clock;
+        let (until_ms, mut look_ms) = (clock.monotonic_ms() + CLAIM_MS, LOOK_MS);
+        while found.is_none() && clock.monotonic_ms() < until_ms {
+            clock.sleep_ms(look_ms).await;
+            look_ms = (look_ms * 2).min(LOOK_MS_MAX);
             found = ask(context, &cache, &wanted).await;
         }
     }

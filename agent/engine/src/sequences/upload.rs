@@ -174,6 +174,10 @@ fn part_bytes(size: u64, configured: u64) -> u64 {
     configured.max(size.div_ceil(PARTS_MAX))
 }
 
+fn usize_of(bytes: u64) -> usize {
+    usize::try_from(bytes).unwrap_or(usize::MAX)
+}
+
 /// A large file on its way.
 struct Sending<'a> {
     task: &'a Task,
@@ -199,6 +203,9 @@ impl Sending<'_> {
         let file = &self.file;
         let upload_id = upload.as_str();
         let key_here = key.as_str();
+        let limits = &context.config.limits;
+        // As much in memory as with ordinary parts, or one part: those of a file over 48 GiB are larger.
+        let at_once = limits.parts_per_file_max * usize_of(limits.part_bytes) / usize_of(self.part_bytes).max(1);
         let sent = stream::iter(self.parts.iter().copied().enumerate())
             .map(|(index, hash)| {
                 let held =
@@ -217,7 +224,7 @@ impl Sending<'_> {
                     send_part(context, key_here, upload_id, number, body).await.map(|etag| (number, etag))
                 }
             })
-            .buffered(context.config.limits.parts_per_file_max)
+            .buffered(at_once.max(1))
             .try_collect::<Vec<(u32, String)>>()
             .await;
         let sent = match sent {

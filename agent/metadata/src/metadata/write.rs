@@ -12,6 +12,7 @@ use crate::writer::Write;
 
 pub(super) enum MetadataWrite {
     MakeStore { endpoint: String, bucket: String },
+    RenewEpoch { store: i64, epoch: String },
     Record { store: i64, client: String, changes: Vec<FileChange> },
     Prune { store: i64, sequence: u64 },
     DropSilentClients { store: i64, silent_ms: u64 },
@@ -19,6 +20,7 @@ pub(super) enum MetadataWrite {
     PutSyncState(SyncStateRow),
     DropSyncState { client: String },
     Beat { row: SyncStateRow, from: Vec<String>, to: String },
+    AnnounceDeletes { row: SyncStateRow, deletes: u64, announced_ms: i64 },
     PutSyncConfig(SyncConfigRow),
     DropSyncConfig { name: String, client: String },
     Lease { name: String, holder: String, milliseconds: u64 },
@@ -63,10 +65,13 @@ impl Write for MetadataWrite {
     fn doing(&self) -> &'static str {
         match self {
             Self::MakeStore { .. } => "making the store's row",
+            Self::RenewEpoch { .. } => "renewing the store's epoch",
             Self::Record { .. } => "recording changes",
             Self::Prune { .. } | Self::DropSilentClients { .. } => "pruning the feed",
             Self::PutPrefix { .. } => "writing a prefix's row",
-            Self::PutSyncState(_) | Self::DropSyncState { .. } | Self::Beat { .. } => "writing a replica's row",
+            Self::PutSyncState(_) | Self::DropSyncState { .. } | Self::Beat { .. } | Self::AnnounceDeletes { .. } => {
+                "writing a replica's row"
+            }
             Self::PutSyncConfig(_) | Self::DropSyncConfig { .. } => "writing a configuration",
             Self::Lease { .. } | Self::Release { .. } => "writing a lease",
             Self::DropOldLeases { .. } => "pruning the leases",
@@ -122,6 +127,7 @@ impl MetadataWrite {
             Self::Record { .. } => return Ok(0),
             Self::Prune { store, sequence } => return prune(connection, *store, *sequence).await,
             Self::Lease { name, holder, milliseconds } => return lease(connection, name, holder, *milliseconds).await,
+            Self::RenewEpoch { store, epoch } => return renew_epoch(connection, *store, epoch).await,
             Self::MakeStore { endpoint, bucket } => query(
                 "INSERT INTO stores (endpoint, bucket, epoch) VALUES ($1, $2, lower(hex(randomblob(16)))) \
                  ON CONFLICT (endpoint, bucket) DO NOTHING",
@@ -177,6 +183,25 @@ impl MetadataWrite {
             .bind(now_ms())
             .bind(to)
             .bind(json(from)?),
+            Self::AnnounceDeletes { row, deletes, announced_ms } => query(
+                "INSERT INTO sync_states (client_id, store_id, prefix, last_sync_time, sync_cursor, epoch, \
+                                          device_name, platform, agent_version, status, seen_at, deletes, deletes_at) \
+                 VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $12, $11, $12) \
+                 ON CONFLICT (client_id, store_id, prefix) DO UPDATE SET \
+                     deletes = excluded.deletes, deletes_at = excluded.deletes_at",
+            )
+            .bind(&row.client_id)
+            .bind(row.store_id)
+            .bind(spell(&row.prefix).into_owned())
+            .bind(row.last_sync_ms)
+            .bind(row.cursor.as_ref().map(cursor_text))
+            .bind(&row.epoch)
+            .bind(&row.device_name)
+            .bind(&row.platform)
+            .bind(&row.agent_version)
+            .bind(&row.status)
+            .bind(deletes.cast_signed())
+            .bind(announced_ms),
             Self::DropSilentClients { store, silent_ms } => {
                 query("DELETE FROM sync_states WHERE store_id = $1 AND seen_at < $2")
                     .bind(store)
@@ -226,6 +251,18 @@ impl MetadataWrite {
     }
 }
 
+async fn renew_epoch(connection: &mut SqliteConnection, store: i64, epoch: &str) -> Result<u64, sqlx::Error> {
+    let renewed = query("UPDATE stores SET epoch = lower(hex(randomblob(16))) WHERE id = $1 AND epoch = $2")
+        .bind(store)
+        .bind(epoch)
+        .execute(&mut *connection)
+        .await?;
+    if renewed.rows_affected() > 0 {
+        query("DELETE FROM prefixes WHERE store_id = $1").bind(store).execute(connection).await?;
+    }
+    Ok(renewed.rows_affected())
+}
+
 /// Drops rows below `sequence`, but never the newest row: cursors that stand on it stay valid.
 async fn prune(connection: &mut SqliteConnection, store: i64, sequence: u64) -> Result<u64, sqlx::Error> {
     let kept: Option<i64> = query_scalar(
@@ -268,7 +305,7 @@ async fn lease(
     Ok(fencing.map_or(0, i64::cast_unsigned))
 }
 
-fn now_ms() -> i64 {
+pub(super) fn now_ms() -> i64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
 }
