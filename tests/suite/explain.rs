@@ -162,3 +162,30 @@ async fn a_held_delete_a_conflict_copy_and_the_trash_are_told_with_the_path() {
     let shown = String::from_utf8_lossy(&shown.stdout).into_owned();
     assert!(shown.contains(&format!("gosync sync approve {halt}")), "{shown}");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whatever_is_asked_of_a_mirror_whose_folder_is_gone_is_answered_with_that() {
+    let pair = Pair::new().await;
+    write(&pair.root.join("a"), "one");
+    let mut agent = pair.start().await;
+    pair.goes_up("a").await;
+    agent.in_step(MIRROR).await;
+    let out = agent.run(&["sync", "explain", "s3://bucket/docs/../other"]);
+    assert_eq!(out.status.code(), Some(2), "{out:?}");
+    assert!(String::from_utf8_lossy(&out.stderr).contains(".."), "{out:?}");
+
+    assert!(agent.stop().await.success());
+    std::fs::rename(&pair.root, pair.home.path().join("elsewhere")).unwrap();
+    agent.restart().await;
+    agent.halted(MIRROR, &["root-missing"]).await;
+    for asked in [
+        vec!["sync", "wait", MIRROR, "--for", "1", "--timeout", "20s"],
+        vec!["sync", "flush", MIRROR, "--wait", "--timeout", "20s"],
+        vec!["sync", "conflicts"],
+        vec!["sync", "explain", "s3://bucket/docs/a"],
+    ] {
+        let out = agent.run(&asked);
+        let told = format!("{}{}", String::from_utf8_lossy(&out.stdout), String::from_utf8_lossy(&out.stderr));
+        assert!(told.contains("root-missing"), "{asked:?}: {told}");
+    }
+}

@@ -412,6 +412,7 @@ async fn a_restored_backup_begins_a_new_epoch_and_what_redis_keeps_of_the_old_on
     left.write("c", "after it");
     fleet.all_hold(&[&left, &right], &after).await;
     assert_eq!(epoch(&fleet).await, first);
+    let cursor = right.flushed().await;
     assert!(right.agent.stop().await.success());
     postgres.restore(&fleet.database).await;
     wait::until("another epoch", async || wait::hold(epoch(&fleet).await != first, "the same")).await;
@@ -423,6 +424,11 @@ async fn a_restored_backup_begins_a_new_epoch_and_what_redis_keeps_of_the_old_on
     fleet.all_hold(&[&left, &right], &expected).await;
     let third = fleet.join_with("third", settings).await;
     fleet.all_hold(&[&left, &right, &third], &expected).await;
+    let waited = third.agent.run(&["sync", "wait", MIRROR, "--for", &cursor, "--timeout", "60s"]);
+    let told = String::from_utf8_lossy(&waited.stderr);
+    assert!(told.contains("another history of the database"), "{told}");
+    let cursor = right.flushed().await;
+    third.agent.ask(&["sync", "wait", MIRROR, "--for", &cursor, "--timeout", "60s"]);
     assert_eq!(epoch(&fleet).await, second, "the one that was stopped had read an epoch that is over");
 }
 
@@ -468,9 +474,17 @@ async fn what_stood_in_the_way_of_anothers_file_is_followed_at_once_when_it_is_g
     }
     fleet.all_hold(&[&left], &expected).await;
     right.agent.until(MIRROR, "both have a problem", |mirror| mirror["problems"].as_u64() >= Some(2)).await;
+    // Whoever waits for it is told that it is not all there.
+    let cursor = left.flushed().await;
+    let waited = right.agent.run(&["sync", "wait", MIRROR, "--for", &cursor, "--timeout", "60s"]);
+    assert_eq!(waited.status.code(), Some(1));
+    let told = String::from_utf8_lossy(&waited.stderr);
+    assert!(told.contains("pipe") && told.contains("folder/file"), "{told}");
     right.delete("pipe");
     right.delete("folder");
     fleet.all_hold(&[&left, &right], &expected).await;
+    let waited = right.agent.ask(&["sync", "wait", MIRROR, "--for", &cursor, "--timeout", "60s"]);
+    assert_eq!(waited["mirrors"][0]["reached"], true);
 }
 
 /// One of those who are halted still lists, and what it finds ends the halts.

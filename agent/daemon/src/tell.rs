@@ -24,6 +24,8 @@ const PATHS_MAX: usize = 100;
 const HELD: &str = "held: ";
 /// How it begins the note of a path that somebody else wrote to in the bucket of a mirror that only sends.
 const DIVERGED: &str = "diverged: ";
+/// Of a feed's epoch, in a cursor: enough to tell two feeds of one store apart.
+const EPOCH_SHOWN: usize = 8;
 /// A folder that every fresh ext4 has and that only root may read: no trouble of anybody's.
 const LOST_AND_FOUND: &str = "lost+found";
 
@@ -127,7 +129,7 @@ fn from_view(view: &View, outside: &Outside, state: &mut MirrorState) {
     state.paths_left_out = paths.len().saturating_sub(PATHS_MAX) as u64;
     state.paths = paths.into_iter().take(PATHS_MAX).collect();
     state.last_sync = view.last_sync_ms.and_then(timestamp);
-    state.cursor = Some(view.cursor.to_string());
+    state.cursor = Some(cursor(view.cursor, &view.epoch));
     if let Some(feed) = view.feed {
         state.feed = FeedState { kind: "postgres".to_owned(), behind: feed.waiting, lists: feed.lists };
     }
@@ -204,11 +206,26 @@ fn root(read_only: bool) -> RootState {
     RootState { read_only, weaker }
 }
 
+/// A number of the feed, with what tells this feed from another one of the same store.
+fn cursor(sequence: u64, epoch: &str) -> String {
+    match epoch.get(..EPOCH_SHOWN) {
+        Some(epoch) => format!("{sequence}-{epoch}"),
+        None => sequence.to_string(),
+    }
+}
+
+/// Why nothing can be asked of a mirror at the moment.
+pub fn why_down(state: &MirrorState) -> String {
+    let halt = state.halts.first().map(|halt| format!("halted: {} ({})", halt.reason, halt.message));
+    let error = || state.errors.first().map(|error| format!("{}: {}", error.class, error.message));
+    halt.or_else(error).unwrap_or_else(|| format!("it is {}", state.phase))
+}
+
 pub fn receipt(mirror: &str, device: &str, from: &FlushReceipt) -> Receipt {
     Receipt {
         mirror: mirror.to_owned(),
         device: device.to_owned(),
-        cursor: Some(from.cursor.to_string()),
+        cursor: Some(cursor(from.cursor, &from.epoch)),
         flushed: from.flushed,
         files: from.files,
         bytes: from.bytes,
@@ -236,7 +253,7 @@ pub fn draft_receipt(device: &str, state: &MirrorState, started: Timestamp) -> R
         bytes: state.bytes,
         pending: ReceiptPending { files: state.pending.files, bytes: state.pending.bytes, first: Vec::new() },
         tree: None,
-        reason: None,
+        reason: (state.status != Status::Active).then(|| why_down(state)),
         started: Some(started),
         finished: None,
     }

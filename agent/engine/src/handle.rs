@@ -36,11 +36,14 @@ pub enum Command {
         timeout_ms: u64,
         reply: oneshot::Sender<FlushReceipt>,
     },
-    /// Answers when this replica has everything that the feed told up to this cursor, or (false) when the time is over.
+    /// Answers when this replica has everything that the feed told up to this cursor, or can't have it, or when the time is
+    /// over.
     Wait {
         cursor: u64,
+        /// How the cursor's epoch begins; empty: of whichever feed there is.
+        epoch: String,
         timeout_ms: u64,
-        reply: oneshot::Sender<bool>,
+        reply: oneshot::Sender<WaitEnd>,
     },
     Approve {
         halt: String,
@@ -135,6 +138,8 @@ pub struct View {
     pub copy_of: Option<CopyOf>,
     /// Sequence number of the feed up to which this replica has everything; with metadata of its own, of its last record.
     pub cursor: u64,
+    /// Of the feed that the cursor counts; empty where nobody shares it.
+    pub epoch: String,
     /// `None`: nobody shares the metadata.
     pub feed: Option<FeedView>,
     pub conflict_copies: u64,
@@ -259,6 +264,8 @@ pub struct DeletedVersion {
 pub struct FlushReceipt {
     pub flushed: bool,
     pub cursor: u64,
+    /// Of the feed that the cursor counts; empty where nobody shares it.
+    pub epoch: String,
     pub files: u64,
     pub bytes: u64,
     pub pending_files: u64,
@@ -271,6 +278,17 @@ pub struct FlushReceipt {
     pub finished_ms: i64,
     /// Why it is not flushed, where a halt, a pause or trouble is the reason.
     pub reason: String,
+}
+
+/// How a wait for a cursor ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum WaitEnd {
+    Reached,
+    TimeIsOver,
+    /// The feed is another one by now: its numbers say nothing of the cursor's.
+    AnotherEpoch,
+    /// All else is here; these paths, 5 at most, have a problem of their own.
+    Unplaced(Vec<(String, String)>),
 }
 
 pub(crate) enum Message {

@@ -11,8 +11,8 @@ use std::time::Duration;
 use gosync_api::Exit;
 use gosync_api::messages::{
     Acknowledged, AnswerRequest, Answered, Conflicts, FlushRequest, Flushed, List, MirrorFilter, MirrorMade,
-    MirrorName, MirrorRequest, MirrorState, Progress, ProvisionRequest, Provisioned, RestoreRequest, Restored, State,
-    Trash, TrashFilter, WaitRequest, Waited, route,
+    MirrorName, MirrorRequest, MirrorState, NotSeen, Progress, ProvisionRequest, Provisioned, RestoreRequest, Restored,
+    State, Trash, TrashFilter, WaitRequest, Waited, route,
 };
 use gosync_api::words::Status;
 use jiff::Timestamp;
@@ -54,11 +54,15 @@ pub async fn run(command: &SyncCommand, client: &Client, output: &Output) -> Res
         SyncCommand::Conflicts { name } => {
             let conflicts: Conflicts = client.get(route::CONFLICTS, &MirrorFilter { name: name.clone() }, ASK).await?;
             output.result(&conflicts, |conflicts| tables::conflicts(conflicts, now))?;
-            output.note(match conflicts.conflicts.is_empty() {
-                true => "no conflicts",
-                false => "keep what you want under the path, then delete or rename the copy",
+            for NotSeen { mirror, reason } in &conflicts.not_seen {
+                output.note(&format!("{mirror} can't be looked at: {reason}"));
+            }
+            output.note(match (conflicts.conflicts.is_empty(), conflicts.not_seen.is_empty()) {
+                (true, true) => "no conflicts",
+                (true, false) => "no conflicts in the others",
+                (false, _) => "keep what you want under the path, then delete or rename the copy",
             });
-            Ok(Exit::Ok)
+            Ok(if conflicts.not_seen.is_empty() { Exit::Ok } else { Exit::Failed })
         }
         SyncCommand::Approve(args) => answer(route::APPROVE, args, client, output).await,
         SyncCommand::Deny(args) => answer(route::DENY, args, client, output).await,
@@ -179,10 +183,14 @@ async fn flush(args: &FlushArgs, client: &Client, output: &Output) -> Result<Exi
     let flushed = result?;
     output.result(&flushed, tables::flushed)?;
     if args.wait && !flushed.complete() {
+        let reasons = flushed.receipts.iter().filter(|receipt| !receipt.flushed).map(|receipt| {
+            let reason = receipt.reason.clone();
+            format!("{}: {}", receipt.mirror, reason.unwrap_or_else(|| "the time was over".to_owned()))
+        });
         return Err(Failure::new(
             Exit::Failed,
             "pending",
-            format!("not everything was flushed within {} s", request.timeout_seconds),
+            format!("not everything was flushed; {}", reasons.collect::<Vec<_>>().join("; ")),
             "the agent goes on; see `gosync sync state` for what holds it up, or give it longer with --timeout",
         ));
     }
@@ -197,11 +205,15 @@ async fn wait(args: &WaitArgs, client: &Client, output: &Output) -> Result<Exit,
     };
     let waited: Waited = client.post(route::WAIT, &request, args.timeout + GRACE).await?;
     output.done(&waited, tables::waited)?;
-    if !waited.complete() {
+    let missed = waited.mirrors.iter().filter(|mirror| !mirror.reached);
+    let missed: Vec<String> = missed
+        .map(|mirror| format!("{}: {}", mirror.mirror, mirror.reason.as_deref().unwrap_or("the time was over")))
+        .collect();
+    if !missed.is_empty() {
         return Err(Failure::new(
             Exit::Failed,
             "pending",
-            format!("cursor {} was not reached within {} s", request.cursor, request.timeout_seconds),
+            format!("cursor {} was not reached: {}", request.cursor, missed.join("; ")),
             "`gosync sync state` shows what holds it up; --timeout gives it longer",
         ));
     }

@@ -153,8 +153,9 @@ pub fn waited(waited: &Waited) -> String {
     let mut out = String::new();
     for mirror in &waited.mirrors {
         let standing = if mirror.reached { "reached" } else { "not reached" };
+        let why = mirror.reason.as_deref().map_or(String::new(), |why| format!(" ({})", clean(why)));
         let at = mirror.cursor.as_deref().map_or(String::new(), |cursor| format!("; it is at {}", clean(cursor)));
-        out += &format!("{}: {standing}{at}\n", clean(&mirror.mirror));
+        out += &format!("{}: {standing}{why}{at}\n", clean(&mirror.mirror));
     }
     out
 }

@@ -152,7 +152,7 @@ pub struct WaitRequest {
     /// The mirror's name; none: all.
     #[serde(default)]
     pub name: Option<String>,
-    /// The cursor of a receipt: a sequence number of the feed.
+    /// The cursor of a receipt, as it is. A sequence number alone is one of whichever feed there is.
     #[serde(rename = "for")]
     pub cursor: String,
     /// Longest wait, in seconds.
@@ -166,19 +166,14 @@ pub struct Waited {
     pub mirrors: Vec<WaitedFor>,
 }
 
-impl Waited {
-    #[must_use]
-    pub fn complete(&self) -> bool {
-        self.mirrors.iter().all(|mirror| mirror.reached)
-    }
-}
-
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct WaitedFor {
     pub mirror: String,
     /// It has everything up to the cursor that was asked for.
     pub reached: bool,
+    /// Why not.
+    pub reason: Option<String>,
     /// The cursor that it has come to.
     pub cursor: Option<String>,
 }
@@ -204,6 +199,15 @@ impl Flushed {
 pub struct Conflicts {
     /// Newest first.
     pub conflicts: Vec<Conflict>,
+    /// Mirrors that can't be looked at now, and why: theirs are missing here.
+    pub not_seen: Vec<NotSeen>,
+}
+
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct NotSeen {
+    pub mirror: String,
+    pub reason: String,
 }
 
 /// One conflict.

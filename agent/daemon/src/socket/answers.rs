@@ -6,7 +6,9 @@ use std::sync::Arc;
 use axum::Json;
 use axum::extract::{Query, State};
 use bytes::Bytes;
-use gosync_api::messages::{AnswerRequest, Answered, Conflict, Conflicts, ErrorBody, ErrorCode, MirrorFilter, Verb};
+use gosync_api::messages::{
+    AnswerRequest, Answered, Conflict, Conflicts, ErrorBody, ErrorCode, MirrorFilter, NotSeen, Verb,
+};
 use gosync_api::words::{Answer, Direction, HaltReason, PathState};
 use gosync_engine::Command;
 use gosync_engine::handle::CommandError;
@@ -16,15 +18,23 @@ use jiff::Timestamp;
 use super::reply::{Reply, read};
 use crate::agent::Agent;
 use crate::one_mirror::{Mirror, Seen};
-use crate::words;
+use crate::{tell, words};
 
 type Shared = State<Arc<Agent>>;
 
 pub async fn conflicts(State(agent): Shared, Query(filter): Query<MirrorFilter>) -> Reply<Conflicts> {
-    let mut conflicts = Vec::new();
+    let (mut conflicts, mut not_seen) = (Vec::new(), Vec::new());
     for mirror in agent.chosen(filter.name.as_deref())? {
-        let Some(handle) = mirror.handle().await else { continue };
-        for found in handle.ask(Command::Conflicts).await.unwrap_or_default() {
+        let found = match mirror.handle().await {
+            Some(handle) => handle.ask(Command::Conflicts).await,
+            None => None,
+        };
+        let Some(found) = found else {
+            let reason = tell::why_down(&agent.mirror_state(&mirror).await);
+            not_seen.push(NotSeen { mirror: mirror.name().to_owned(), reason });
+            continue;
+        };
+        for found in found {
             let (since, device) = made_by(found.copy.as_str());
             conflicts.push(Conflict {
                 mirror: mirror.name().to_owned(),
@@ -37,7 +47,7 @@ pub async fn conflicts(State(agent): Shared, Query(filter): Query<MirrorFilter>)
         }
     }
     conflicts.sort_by_key(|conflict| Reverse(conflict.since));
-    Ok(Json(Conflicts { conflicts }))
+    Ok(Json(Conflicts { conflicts, not_seen }))
 }
 
 /// When and by which device a copy was made, as its name tells:

@@ -15,6 +15,7 @@ use gosync_api::messages::{
 };
 use gosync_api::words::Status;
 use gosync_engine::Command;
+use gosync_engine::handle::WaitEnd;
 use jiff::Timestamp;
 use tokio::time::{interval, timeout};
 
@@ -98,28 +99,60 @@ pub async fn flush(State(agent): Shared, body: Bytes) -> Response {
 pub async fn wait(State(agent): Shared, body: Bytes) -> Reply<Waited> {
     let request: WaitRequest = read(&body)?;
     let mirrors = agent.chosen(request.name.as_deref())?;
-    let Ok(cursor) = request.cursor.parse() else {
+    let (cursor, epoch) = request.cursor.split_once('-').unwrap_or((&request.cursor, ""));
+    let Ok(cursor) = cursor.parse() else {
         let message = format!("{:?} is no cursor", request.cursor);
-        let hint = "a cursor is a number: the one that `gosync sync flush --wait` shows";
+        let hint = "pass on the one that `gosync sync flush --wait` shows, as it is";
         return Err(ErrorBody::new(ErrorCode::BadRequest, message, hint).into());
     };
     let longest = Duration::from_secs(request.timeout_seconds);
-    let waits = mirrors.iter().map(|mirror| wait_for(&agent, mirror, cursor, longest));
+    let waits = mirrors.iter().map(|mirror| wait_for(&agent, mirror, (cursor, epoch), longest));
     Ok(Json(Waited { mirrors: futures_util::future::join_all(waits).await }))
 }
 
 /// A mirror whose metadata nobody shares has no news but what a listing tells: it is in step after a flush.
-async fn wait_for(agent: &Agent, mirror: &Mirror, cursor: u64, longest: Duration) -> WaitedFor {
+async fn wait_for(agent: &Agent, mirror: &Mirror, (cursor, epoch): (u64, &str), longest: Duration) -> WaitedFor {
     let timeout_ms = milliseconds(longest);
     let asked = async {
-        let handle = mirror.handle().await?;
-        match mirror.shares_metadata() {
-            true => handle.ask(|reply| Command::Wait { cursor, timeout_ms, reply }).await,
-            false => Some(handle.ask(|reply| Command::Flush { timeout_ms, reply }).await?.flushed),
+        let Some(handle) = mirror.handle().await else {
+            return Some(Err(tell::why_down(&agent.mirror_state(mirror).await)));
+        };
+        if mirror.shares_metadata() {
+            let epoch = epoch.to_owned();
+            let end = handle.ask(|reply| Command::Wait { cursor, epoch, timeout_ms, reply }).await?;
+            return Some(reached(end));
         }
+        let receipt = handle.ask(|reply| Command::Flush { timeout_ms, reply }).await?;
+        Some(if receipt.flushed { Ok(()) } else { Err(receipt.reason) })
     };
-    let reached = timeout(longest + ANSWER_WAIT, asked).await.ok().flatten().unwrap_or(false);
-    WaitedFor { mirror: mirror.name().to_owned(), reached, cursor: agent.mirror_state(mirror).await.cursor }
+    let reached = timeout(longest + ANSWER_WAIT, asked).await.ok().flatten();
+    let reached = reached.unwrap_or_else(|| Err("the mirror has not answered in time".to_owned()));
+    let state = agent.mirror_state(mirror).await;
+    let halted = || state.halts.first().map(|halt| format!("halted: {} ({})", halt.reason, halt.message));
+    WaitedFor {
+        mirror: mirror.name().to_owned(),
+        reached: reached.is_ok(),
+        reason: reached.err().map(|why| if why.is_empty() { halted().unwrap_or_else(time_is_over) } else { why }),
+        cursor: state.cursor.clone(),
+    }
+}
+
+fn time_is_over() -> String {
+    "the time was over".to_owned()
+}
+
+fn reached(end: WaitEnd) -> Result<(), String> {
+    match end {
+        WaitEnd::Reached => Ok(()),
+        WaitEnd::TimeIsOver => Err(String::new()),
+        WaitEnd::AnotherEpoch => {
+            Err("the cursor is of another history of the database (restored, or made anew): flush again".to_owned())
+        }
+        WaitEnd::Unplaced(paths) => {
+            let paths: Vec<String> = paths.into_iter().map(|(path, why)| format!("{path}: {why}")).collect();
+            Err(format!("not everything could be placed here: {}", paths.join("; ")))
+        }
+    }
 }
 
 async fn flush_all(

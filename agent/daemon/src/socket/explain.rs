@@ -29,6 +29,11 @@ type Shared = State<Arc<Agent>>;
 
 pub async fn explain(State(agent): Shared, Query(request): Query<ExplainRequest>) -> Reply<Explained> {
     let (mirrors, is_certain) = candidates(agent.chosen(request.name.as_deref())?, &request).await;
+    if mirrors.iter().any(|(_, path)| path.split('/').any(|part| part == "..")) {
+        let message = format!("{} leads out of a folder or a prefix by `..`", request.path);
+        let hint = "name it as it lies below the folder or the prefix";
+        return Err(ErrorBody::new(ErrorCode::BadRequest, message, hint).into());
+    }
     let mut paths = Vec::new();
     let states = agent.state().await.mirrors;
     for (mirror, path) in mirrors {
@@ -128,8 +133,8 @@ async fn explain_one(mirror: &Mirror, path: String, states: &[MirrorState]) -> R
         ..Explanation::default()
     };
     let Some(handle) = mirror.handle().await else {
+        told.why = format!("nothing is looked at and nothing is concluded for now: {}", tell::why_down(&state));
         told.halts = state.halts;
-        told.why = "the mirror can't work at the moment: nothing is looked at and nothing is concluded".to_owned();
         return Ok(told);
     };
     let asked = handle.ask(|reply| Command::Explain { path, reply }).await;

@@ -37,7 +37,7 @@ impl Core {
                 let _ = reply.send(());
             }
             Command::Flush { timeout_ms, reply } => self.flush(timeout_ms, reply),
-            Command::Wait { cursor, timeout_ms, reply } => self.wait_for(cursor, timeout_ms, reply),
+            Command::Wait { cursor, epoch, timeout_ms, reply } => self.wait_for(cursor, epoch, timeout_ms, reply),
             Command::Drain(reply) => {
                 self.draining = true;
                 self.flush(self.context.config.limits.drain_ms, reply);
@@ -309,6 +309,7 @@ impl Core {
             replica: identity.replica,
             copy_of: identity.copy_of,
             cursor: self.applied(),
+            epoch: identity.epoch,
             feed: self.shares().then(|| self.feed.view()),
             conflict_copies: self.conflict_copies,
             trash_files: self.trash.0,

@@ -495,7 +495,8 @@ async fn complete_receipt(context: &Context, mut receipt: FlushReceipt) -> Flush
         }
     }
     receipt.tree = hasher.finalize().to_hex().to_string();
-    receipt.cursor = context.identity().cursor;
+    let identity = context.identity();
+    (receipt.cursor, receipt.epoch) = (identity.cursor, identity.epoch);
     receipt.finished_ms = context.utc_ms();
     receipt
 }

@@ -1,7 +1,7 @@
 //! A mirror that shares its store's metadata with others: when it polls the feed, when it lists for all of them, and how
 //! far it has come.
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use futures_channel::oneshot;
 use gosync_plan::{HaltReason, RelPath};
@@ -10,7 +10,7 @@ use super::core::Core;
 use super::dirty::Dirty;
 use super::effect::Effect;
 use crate::feed::{Followed, News, Position};
-use crate::handle::FeedView;
+use crate::handle::{FeedView, WaitEnd};
 use crate::lister::{Listing, RENEWAL_MS};
 use crate::look::Failure;
 use crate::ports::observer::Event as Told;
@@ -43,6 +43,8 @@ pub(super) struct Follower {
     /// `None`: not begun, or lost.
     position: Option<Position>,
     polling: bool,
+    /// That have ended.
+    polls: u64,
     /// Hinted while a poll was under way.
     poll_again: bool,
     next_poll_ms: u64,
@@ -57,6 +59,8 @@ pub(super) struct Follower {
     news: VecDeque<(u64, BTreeSet<RelPath>)>,
     /// Everything up to here is in this replica once `news` is through.
     settled: u64,
+    /// News that came to nothing because of a problem of their own, with their sequence number.
+    unplaced: BTreeMap<RelPath, u64>,
     /// Deletes that passed the guard of whoever did them.
     taken_away: BTreeSet<RelPath>,
     waits: Vec<Wait>,
@@ -79,8 +83,11 @@ pub(super) struct Follower {
 /// Somebody waits until this replica has what another one wrote.
 struct Wait {
     cursor: u64,
+    epoch: String,
+    /// Polls that had ended, or were under way, when it began.
+    polls: u64,
     deadline_ms: u64,
-    reply: oneshot::Sender<bool>,
+    reply: oneshot::Sender<WaitEnd>,
 }
 
 impl Follower {
@@ -202,6 +209,7 @@ impl Core {
     pub(super) fn followed(&mut self, result: Result<Followed, StateError>) {
         let now = self.now();
         self.feed.polling = false;
+        self.feed.polls += 1;
         let followed = match result {
             Ok(followed) => followed,
             Err(error) => {
@@ -273,7 +281,9 @@ impl Core {
                 return;
             }
             self.feed.settled = *seq;
-            self.feed.news.pop_front();
+            let Some((seq, paths)) = self.feed.news.pop_front() else { return };
+            let unplaced = paths.into_iter().filter(|path| self.problems.contains_key(path.as_str()));
+            self.feed.unplaced.extend(unplaced.map(|path| (path, seq)));
         }
     }
 
@@ -288,9 +298,10 @@ impl Core {
     }
 
     /// Answers when this replica has everything up to the sequence number, or when the time is over.
-    pub(super) fn wait_for(&mut self, cursor: u64, timeout_ms: u64, reply: oneshot::Sender<bool>) {
+    pub(super) fn wait_for(&mut self, cursor: u64, epoch: String, timeout_ms: u64, reply: oneshot::Sender<WaitEnd>) {
         let deadline_ms = self.now().saturating_add(timeout_ms);
-        self.feed.waits.push(Wait { cursor, deadline_ms, reply });
+        let polls = self.feed.polls + u64::from(self.feed.polling);
+        self.feed.waits.push(Wait { cursor, epoch, polls, deadline_ms, reply });
         self.news_hinted();
     }
 
@@ -299,14 +310,30 @@ impl Core {
             return;
         }
         self.settle_news();
-        let (now, applied) = (self.now(), self.applied());
+        let problems = &self.problems;
+        self.feed.unplaced.retain(|path, _| problems.contains_key(path.as_str()));
         for wait in std::mem::take(&mut self.feed.waits) {
-            if wait.cursor <= applied || wait.deadline_ms <= now {
-                let _ = wait.reply.send(wait.cursor <= applied);
-            } else {
-                self.feed.waits.push(wait);
+            match self.end_of(&wait) {
+                Some(end) => drop(wait.reply.send(end)),
+                None => self.feed.waits.push(wait),
             }
         }
+    }
+
+    fn end_of(&self, wait: &Wait) -> Option<WaitEnd> {
+        let epoch = self.feed.position.as_ref().map(|position| position.epoch.as_str());
+        let is_of_this_feed = epoch.is_some_and(|epoch| epoch.starts_with(&wait.epoch));
+        if is_of_this_feed && wait.cursor <= self.applied() {
+            let unplaced = self.feed.unplaced.iter().filter(|(_, seq)| **seq <= wait.cursor).take(5);
+            let why = |path: &RelPath| self.problems.get(path.as_str()).cloned().unwrap_or_default();
+            let unplaced: Vec<_> = unplaced.map(|(path, _)| (path.as_str().to_owned(), why(path))).collect();
+            return Some(if unplaced.is_empty() { WaitEnd::Reached } else { WaitEnd::Unplaced(unplaced) });
+        }
+        // Whoever gave the cursor may have seen a new epoch before we did.
+        if epoch.is_some() && !is_of_this_feed && self.feed.polls > wait.polls {
+            return Some(WaitEnd::AnotherEpoch);
+        }
+        (wait.deadline_ms <= self.now()).then_some(WaitEnd::TimeIsOver)
     }
 
     /// Whether the guard of another agent has let this delete pass.
