@@ -3,11 +3,15 @@
 use std::process::Stdio;
 use std::time::Duration;
 
+use gosync_engine::ports::MetadataStore as _;
+use gosync_metadata::PostgresMetadata;
 use gosync_tests::agent::gosync;
 use gosync_tests::pair::{MIRROR, PREFIX, Pair};
+use gosync_tests::postgres::{PASSWORD, Postgres, USER};
 use gosync_tests::proxy::{Kind, Verdict};
+use gosync_tests::redis::Redis;
 use gosync_tests::wait;
-use serde_json::Value;
+use serde_json::{Value, json};
 use sqlx::sqlite::SqliteConnectOptions;
 use sqlx::{ConnectOptions as _, Connection as _};
 
@@ -110,4 +114,59 @@ async fn what_a_killed_probe_of_the_doctor_left_goes_with_a_later_probe_whoever_
         .await;
         assert_eq!(pair.bucket.keys(PREFIX).await, [foreign]);
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_doctor_asks_the_database_and_the_cache_that_agents_share_and_changes_nothing_there() {
+    let (postgres, mut redis) = (Postgres::shared().await, Redis::start().await);
+    let database = postgres.database().await;
+    let pair = Pair::new().await;
+    let mut config = pair.config.clone();
+    let server = |user: &str, password: &str| {
+        json!({"type": "postgres", "postgres": {"host": "127.0.0.1", "port": database.port, "user": user,
+               "password": password, "database": database.name}})
+    };
+    config["cache"] = json!({"enabled": true, "redis": {"host": "127.0.0.1", "port": redis.port}});
+    let ask = |config: &Value| -> Value {
+        let file = pair.home.path().join("asked.yaml");
+        std::fs::write(&file, config.to_string()).unwrap();
+        let args = ["doctor", "--format", "json", "--config", file.to_str().unwrap()];
+        let output = gosync(pair.home.path(), &args).output().unwrap();
+        serde_json::from_slice(&output.stdout).unwrap_or_else(|error| panic!("{error}: {output:?}"))
+    };
+    let found = |told: &Value, name: &str| -> (String, String) {
+        let check = told["checks"].as_array().unwrap().iter().find(|check| check["check"] == name);
+        let check = check.unwrap_or_else(|| panic!("{name}: {told:#}"));
+        (check["verdict"].as_str().unwrap().to_owned(), check["found"].as_str().unwrap().to_owned())
+    };
+    let tables = async || -> i64 {
+        let count = "SELECT count(*) FROM pg_tables WHERE schemaname = 'public'";
+        sqlx::query_scalar(count).fetch_one(&mut database.connect().await).await.unwrap()
+    };
+    config["metadata"] = server(USER, PASSWORD);
+    let told = ask(&config);
+    let (verdict, text) = found(&told, "postgres");
+    assert!(verdict == "ok" && text.contains("the first agent makes the tables"), "{verdict} {text}");
+    assert_eq!(found(&told, "cache").0, "ok", "{told:#}");
+    assert_eq!(tables().await, 0);
+
+    // Somebody who may only read.
+    let reader = format!("reader_{}", database.name);
+    PostgresMetadata::open(database.settings()).await.unwrap().close().await;
+    let grants = format!(
+        "CREATE ROLE {reader} LOGIN PASSWORD '{PASSWORD}'; GRANT SELECT ON ALL TABLES IN SCHEMA public TO {reader}"
+    );
+    database.execute(&grants).await;
+    config["metadata"] = server(&reader, PASSWORD);
+    let (verdict, text) = found(&ask(&config), "postgres");
+    assert!(verdict == "wrong" && text.contains("may not write"), "{verdict} {text}");
+    database.execute(&format!("DROP OWNED BY {reader}; DROP ROLE {reader}")).await;
+
+    config["metadata"] = server(USER, "another one");
+    redis.kill();
+    let told = ask(&config);
+    let (verdict, text) = found(&told, "postgres");
+    assert!(verdict == "wrong" && text.contains("password authentication failed"), "{verdict} {text}");
+    assert!(!told.to_string().contains("another one"), "{told:#}");
+    assert_eq!(found(&told, "cache").0, "warning", "{told:#}");
 }

@@ -18,6 +18,7 @@ use gosync_tests::wait;
 use http_body_util::{BodyExt as _, Empty};
 use hyper_util::client::legacy::Client;
 use hyper_util::rt::TokioExecutor;
+use rustix::process::Signal;
 use serde_json::{Value, json};
 
 fn errors(output: &Output) -> String {
@@ -358,6 +359,29 @@ async fn a_mirror_that_stands_by_is_removed_and_takes_nothing_from_the_active_on
     write(&pair.root.join("new"), "up");
     first.in_step(MIRROR).await;
     pair.both_hold(&pair.local()).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_config_that_takes_the_name_of_a_mirror_made_by_a_command_is_refused_until_that_is_given_up() {
+    let pair = Pair::new().await;
+    let agent = pair.start().await;
+    agent.in_step(MIRROR).await;
+    let beside = pair.home.dir("beside");
+    agent.ask(&["sync", "mirror", beside.to_str().unwrap(), "/beside", "--name", "extra"]);
+    let config = with_mirror(pair.config.clone(), "extra", &pair.home.dir("another"), "/another");
+    write(&pair.home.path().join("config.yaml"), config.to_string());
+    let told = wait::until("the clash is told", async || {
+        let told = agent.state()["restart_needed"].to_string();
+        wait::hold(told.contains("extra"), &told).map(|()| told)
+    })
+    .await;
+    for part in ["config.yaml:", "made by `gosync sync mirror`", "gosync sync remove extra"] {
+        assert!(told.contains(part), "{part}: {told}");
+    }
+    assert_eq!(agent.mirror("extra")["local_path"], beside.to_str().unwrap(), "the one from before stays");
+    agent.ask(&["sync", "remove", "extra"]);
+    agent.signal(Signal::HUP);
+    agent.until("extra", "the config's own", |mirror| mirror["s3_path"] == "s3://bucket/another").await;
 }
 
 // ---- probes and metrics -------------------------------------------------------------------------------------------

@@ -9,7 +9,9 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 
-use gosync_api::config::{AgentConfig, HydrationMode, LogLevel, MirrorConfig, OnTimeout, Problems, Wrong, label_of};
+use gosync_api::config::{
+    AgentConfig, HydrationMode, LogLevel, MirrorConfig, OnTimeout, Problem, Problems, Wrong, label_of,
+};
 use gosync_api::messages::{
     Acknowledged, CacheState, Dependency, ErrorBody, ErrorCode, ErrorNow, List, ListEntry, MirrorMade, MirrorRequest,
     MirrorState, Probe, ProbeResult, State,
@@ -49,6 +51,18 @@ pub struct Agent {
 pub struct MetricsAddress {
     pub address: Option<SocketAddr>,
     pub problem: Option<String>,
+}
+
+/// The config and a mirror that was made by a command don't go together.
+fn beside_made(name: &str, Problems(problems): Problems) -> Problems {
+    let told = problems.into_iter().map(|problem| Problem {
+        what: format!("the mirror \"{name}\", made by `gosync sync mirror`, does not go with it: {}", problem.what),
+        hint: format!(
+            "change the config, or give that mirror up with `gosync sync remove {name}`; its files and objects stay"
+        ),
+        ..problem
+    });
+    Problems(told.collect())
 }
 
 impl Agent {
@@ -94,7 +108,8 @@ impl Agent {
 
     fn settings_of_row(&self, name: &str, text: &str) -> Result<MirrorConfig, String> {
         let made: Made = serde_json::from_str(text).map_err(|error| error.to_string())?;
-        made.settings(name, &self.config(), &self.made()).map_err(|problems| problems.to_string())
+        let settings = made.settings(name, &self.config(), &self.made());
+        settings.map_err(|problems| beside_made(name, problems).to_string())
     }
 
     fn begin(&self, settings: MirrorConfig, paused: bool) {
@@ -286,7 +301,8 @@ impl Agent {
             let Some(mirror) = row.config.as_deref().and_then(|text| serde_json::from_str::<Made>(text).ok()) else {
                 continue;
             };
-            made.push(mirror.settings(&row.name, &force, &made)?);
+            let settings = mirror.settings(&row.name, &force, &made);
+            made.push(settings.map_err(|problems| beside_made(&row.name, problems))?);
         }
         let wanted: Vec<&MirrorConfig> = force.syncs.iter().chain(&made).collect();
         *self.config.write().unwrap_or_else(PoisonError::into_inner) = Arc::clone(&force);
@@ -390,21 +406,29 @@ impl Agent {
 
     /// A store or a database is up unless a mirror on it says otherwise.
     fn note_dependencies(&self, all: &[(Arc<Mirror>, MirrorState, Seen)]) {
-        let mut outside: BTreeMap<(&str, String), bool> = BTreeMap::new();
+        // Since when each is down, by the mirror that noticed first.
+        let mut outside: BTreeMap<(&str, String), Option<Timestamp>> = BTreeMap::new();
         for (mirror, state, _) in all {
-            let failed = |is_of: fn(&str) -> bool| state.errors.iter().any(|error| is_of(&error.class));
+            let down_since = |is_of: fn(&str) -> bool| {
+                let failed = state.errors.iter().filter(|error| is_of(&error.class));
+                failed.map(|error| error.since.unwrap_or_else(Timestamp::now)).min()
+            };
+            let mut note = |of: (&'static str, String), since: Option<Timestamp>| {
+                let known = outside.entry(of).or_default();
+                *known = [*known, since].into_iter().flatten().min();
+            };
             let store = mirror.config.s3.resolve_endpoint().map(|endpoint| endpoint.identity).unwrap_or_default();
-            *outside.entry(("s3", store)).or_insert(true) &= !failed(words::is_of_the_store);
+            note(("s3", store), down_since(words::is_of_the_store));
             if let Some(server) = mirror.metadata_server() {
-                *outside.entry(("postgres", server)).or_insert(true) &= !failed(|class| class == words::METADATA);
+                note(("postgres", server), down_since(|class| class == words::METADATA));
             }
         }
         let count = |kind: &str| outside.keys().filter(|(known, _)| *known == kind).count();
-        let named: Vec<(String, bool)> = outside
+        let named: Vec<(String, Option<Timestamp>)> = outside
             .iter()
-            .map(|((kind, place), up)| match count(kind) {
-                1 => ((*kind).to_owned(), *up),
-                _ => (format!("{kind} {place}"), *up),
+            .map(|((kind, place), down_since)| match count(kind) {
+                1 => ((*kind).to_owned(), *down_since),
+                _ => (format!("{kind} {place}"), *down_since),
             })
             .collect();
         let caches = self.parts.caches.all();
@@ -417,11 +441,13 @@ impl Agent {
             let since = Timestamp::from_millisecond(standing.since_ms).ok().filter(|_| standing.since_ms > 0);
             found.insert(name.clone(), Dependency { name, up: standing.up, since });
         }
-        for (name, up) in named {
-            let since = match known.get(&name) {
-                Some(before) if before.up == up => before.since,
-                Some(_) => Some(Timestamp::now()),
-                None => Some(self.started),
+        for (name, down_since) in named {
+            let up = down_since.is_none();
+            let since = match (known.get(&name), down_since) {
+                (_, Some(since)) => Some(since),
+                (Some(before), None) if before.up => before.since,
+                (Some(_), None) => Some(Timestamp::now()),
+                (None, None) => Some(self.started),
             };
             self.parts.metrics.dependency(&name, up);
             found.insert(name.clone(), Dependency { name, up, since });

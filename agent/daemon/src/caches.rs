@@ -49,7 +49,7 @@ impl Caches {
             used.push(match known {
                 Some(known) => known,
                 None => {
-                    let cache = open(settings).await;
+                    let cache = open(settings, ANSWER_WAIT).await;
                     if let Err(why) = &cache {
                         tracing::error!(why, "the cache can't be used: going on without it");
                     }
@@ -74,7 +74,8 @@ impl Caches {
     }
 }
 
-async fn open(settings: &Settings) -> Result<Arc<RedisCache>, String> {
+/// Gives the server `answer_wait` to answer; whether it does shows in the cache's standing.
+pub async fn open(settings: &Settings, answer_wait: Duration) -> Result<Arc<RedisCache>, String> {
     let redis = &settings.redis;
     let ca_pem = match &redis.ca_file {
         None => None,
@@ -103,6 +104,6 @@ async fn open(settings: &Settings) -> Result<Arc<RedisCache>, String> {
         }
     };
     // Whoever doesn't answer by then is found later.
-    let _ = tokio::time::timeout(ANSWER_WAIT, answers).await;
+    let _ = tokio::time::timeout(answer_wait, answers).await;
     Ok(cache)
 }

@@ -107,7 +107,7 @@ impl Databases {
     }
 }
 
-fn options(settings: &Postgres, announce: bool) -> PostgresOptions {
+pub fn options(settings: &Postgres, announce: bool) -> PostgresOptions {
     PostgresOptions {
         host: settings.host.clone(),
         port: settings.port,

@@ -21,5 +21,5 @@ mod writer;
 pub use database::JournalMode;
 pub use metadata::{MirrorRow, SqliteMetadata};
 pub use peek::peek_note;
-pub use postgres::{PostgresMetadata, PostgresOptions};
+pub use postgres::{PostgresMetadata, PostgresOptions, ServerSeen, look_at_server};
 pub use state::{SqliteState, StateOptions};

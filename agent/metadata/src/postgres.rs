@@ -5,6 +5,7 @@
 //! is `Unavailable` and may be tried again; nothing is retried here.
 
 mod connect;
+mod look;
 mod migrate;
 mod news;
 mod record;
@@ -29,6 +30,7 @@ use crate::batch::in_order;
 use crate::text::{TextRange, cursor_text, json, spell};
 use connect::Connections;
 pub use connect::PostgresOptions;
+pub use look::{ServerSeen, look_at_server};
 use rows::{select_changes, select_files};
 
 /// Change rows that one transaction drops.

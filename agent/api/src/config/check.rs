@@ -185,7 +185,14 @@ impl Check<'_> {
         let postgres = join_path(section, "postgres");
         let connections = metadata.postgres.max_connections;
         self.range(&postgres, "max_connections", (1..=25).contains(&connections), "1 to 25");
-        if !metadata.postgres.url.is_empty() {
+        let url = metadata.postgres.url.expose();
+        if !url.is_empty() {
+            let schemes = ["postgres://", "postgresql://"];
+            let rest = schemes.iter().find_map(|scheme| url.strip_prefix(scheme));
+            // Not repeated: it may hold a password.
+            let is_url =
+                rest.is_some_and(|rest| !rest.is_empty() && !rest.contains(char::is_whitespace) && has_port(rest));
+            self.range(&postgres, "url", is_url, "postgres://[user:password@]host[:port][/database]");
             self.url_and_parts(&postgres, &["host", "port", "user", "database", "sslmode"]);
         }
     }
@@ -278,6 +285,17 @@ impl Check<'_> {
                 }
             }
         }
+    }
+}
+
+/// Whether what stands in the place of a port is one, in the part of a URL after its scheme.
+fn has_port(rest: &str) -> bool {
+    let authority = rest.split(['/', '?']).next().unwrap_or(rest);
+    let host = authority.rsplit('@').next().unwrap_or(authority);
+    match host.rsplit_once(':') {
+        // Of an address in brackets, colons are a part.
+        Some((_, port)) if !port.contains(']') => port.is_empty() || port.parse::<u16>().is_ok(),
+        _ => true,
     }
 }
 

@@ -1,9 +1,10 @@
-//! What is wrong with a config, a machine, a store or a running agent, each with its next step.
+//! What is wrong with a config, a machine, a store, what agents share or a running agent, each with its next step.
 //!
 //! Nothing is changed, neither here nor in the bucket; only where it is asked for are the store's conditions probed, which
 //! writes below `<prefix>.gosync/probe/` and takes it away again. Asking again is always right.
 
 mod machine;
+mod metadata;
 mod root;
 mod running;
 mod store;
@@ -99,6 +100,7 @@ pub async fn doctor(questions: Questions) -> Diagnosis {
         root::check(&mut checks, subject, ours.map(|state| state.pid));
     }
     store::check(&mut checks, &subjects, questions.probe).await;
+    metadata::check(&mut checks, &subjects).await;
     for subject in &subjects {
         running::mirror(&mut checks, subject);
     }

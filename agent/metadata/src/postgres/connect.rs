@@ -21,7 +21,7 @@ use tokio::time::timeout;
 
 use super::migrate::migrate;
 
-const CONNECT: Duration = Duration::from_secs(5);
+pub(super) const CONNECT: Duration = Duration::from_secs(5);
 /// The longest that anything takes; a server or network that hangs is an error after that.
 const OPERATION: Duration = Duration::from_secs(30);
 /// A connection that was idle for this long is closed.
@@ -151,6 +151,13 @@ impl PostgresOptions {
     }
 }
 
+/// For messages: `user@host:port/database`.
+pub(super) fn place(options: &PgConnectOptions) -> String {
+    let host = options.get_socket().map_or(options.get_host().into(), |socket| socket.to_string_lossy());
+    let (user, database) = (options.get_username(), options.get_database().unwrap_or_default());
+    format!("{user}@{host}:{}/{database}", options.get_port())
+}
+
 #[derive(Clone)]
 pub(super) struct Connections {
     pub(super) options: PgConnectOptions,
@@ -216,14 +223,7 @@ impl Idle {
 
 impl Connections {
     pub(super) fn new(options: PgConnectOptions, max: u32) -> Self {
-        let host =
-            options.get_socket().map_or(options.get_host().into(), |socket| socket.to_string_lossy().into_owned());
-        let place = format!(
-            "{}@{host}:{}/{}",
-            options.get_username(),
-            options.get_port(),
-            options.get_database().unwrap_or_default()
-        );
+        let place = place(&options);
         let slots = Arc::new(Semaphore::new(max.max(1) as usize));
         Self { options, place, slots, idle: Arc::default(), schema: Arc::default() }
     }

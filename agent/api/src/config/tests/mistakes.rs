@@ -361,3 +361,13 @@ fn mistakes_can_be_told_as_json() {
         r#"[{"place":"gosync.yaml:4:3","key":"s3.buckte","what":"there is no such key","hint":"did you mean `bucket`?"}]"#
     );
 }
+
+#[test]
+fn a_url_of_a_database_is_checked_and_never_repeated() {
+    for url in ["mysql://a/b", "postgres://", "host=db password=hidden", "postgres://me:hidden@db:54x/gosync"] {
+        one_mistake(
+            &SMALLEST.replace("{type: sqlite}", &format!("{{type: postgres, postgres: {{url: '{url}'}}}}")),
+            "gosync.yaml:2:48: metadata.postgres.url: it has to be postgres://[user:password@]host[:port][/database]; mend the value, or leave the key out",
+        );
+    }
+}
