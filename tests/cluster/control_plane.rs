@@ -6,13 +6,13 @@
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::{Arc, Weak};
+use std::sync::Arc;
 use std::time::Duration;
 
 use gosync_tests::process::{Folder, Process, free_port};
+use gosync_tests::shared::Shared;
 use gosync_tests::{tools, wait};
 use serde_json::{Value, json};
-use tokio::sync::Mutex;
 
 use crate::certificates;
 use crate::kubectl::Kubectl;
@@ -40,14 +40,8 @@ impl ControlPlane {
     /// One for all tests that run at the same time, keep to namespaces of their own, and change nothing of the whole
     /// cluster's. It ends with the last of them.
     pub async fn shared() -> Arc<Self> {
-        static PLACE: Mutex<Weak<ControlPlane>> = Mutex::const_new(Weak::new());
-        let mut place = PLACE.lock().await;
-        if let Some(running) = place.upgrade() {
-            return running;
-        }
-        let started = Arc::new(Self::start().await);
-        *place = Arc::downgrade(&started);
-        started
+        static PLACE: Shared<ControlPlane> = Shared::new();
+        PLACE.get(Self::start).await
     }
 
     pub async fn start() -> Self {

@@ -3,13 +3,13 @@
 
 use std::path::PathBuf;
 use std::process::Command;
-use std::sync::{Arc, Weak};
+use std::sync::Arc;
 
 use gosync_tests::process::{Process, free_port};
+use gosync_tests::shared::Shared;
 use gosync_tests::wait;
 use rustix::process::Signal;
 use serde_json::{Value, json};
-use tokio::sync::Mutex;
 
 use crate::control_plane::{ControlPlane, file};
 use crate::kubectl::Kubectl;
@@ -129,14 +129,8 @@ pub struct Installation {
 impl Installation {
     /// One for all tests that run at the same time and keep to namespaces of their own.
     pub async fn shared() -> Arc<Self> {
-        static PLACE: Mutex<Weak<Installation>> = Mutex::const_new(Weak::new());
-        let mut place = PLACE.lock().await;
-        if let Some(running) = place.upgrade() {
-            return running;
-        }
-        let started = Arc::new(Self::start().await);
-        *place = Arc::downgrade(&started);
-        started
+        static PLACE: Shared<Installation> = Shared::new();
+        PLACE.get(Self::start).await
     }
 
     pub async fn start() -> Self {

@@ -21,6 +21,7 @@ pub mod rclone;
 pub mod redis;
 pub mod replica;
 pub mod server;
+pub mod shared;
 pub mod stranger;
 pub mod taken_out;
 pub mod tools;

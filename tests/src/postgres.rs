@@ -2,17 +2,17 @@
 //! each.
 
 use std::process::Command;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use gosync_metadata::PostgresOptions;
 use rustix::process::{Signal, geteuid};
 use sqlx::postgres::{PgConnectOptions, PgConnection, PgSslMode};
 use sqlx::{AssertSqlSafe, ConnectOptions as _, Executor as _};
-use tokio::sync::Mutex;
 
 use crate::process::{Folder, Process, free_port};
+use crate::shared::Shared;
 use crate::{tools, wait};
 
 pub const USER: &str = "tester";
@@ -29,14 +29,8 @@ pub struct Postgres {
 impl Postgres {
     /// One for all tests that run at the same time and each keep to a database of their own. It ends with the last of them.
     pub async fn shared() -> Arc<Self> {
-        static PLACE: Mutex<Weak<Postgres>> = Mutex::const_new(Weak::new());
-        let mut place = PLACE.lock().await;
-        if let Some(running) = place.upgrade() {
-            return running;
-        }
-        let server = Arc::new(Self::start(&[]).await);
-        *place = Arc::downgrade(&server);
-        server
+        static PLACE: Shared<Postgres> = Shared::new();
+        PLACE.get(async || Self::start(&[]).await).await
     }
 
     /// One of one's own, with further settings (`name=value`). Nothing is synced unless `fsync=on` is among them.

@@ -1,11 +1,10 @@
 //! Real S3 servers on loopback: MinIO and versitygw, each with its data in a folder that goes with it.
 
 use std::process::Command;
-use std::sync::{Arc, Weak};
-
-use tokio::sync::Mutex;
+use std::sync::Arc;
 
 use crate::process::{Folder, Process, free_port};
+use crate::shared::Shared;
 use crate::stranger::Stranger;
 use crate::{tools, wait};
 
@@ -42,25 +41,14 @@ pub struct Server {
 }
 
 impl Server {
-    /// One for all tests that run at the same time and each keep to a bucket of their own. It ends with the last of them:
-    /// a server in a static would outlive the process.
+    /// One for all tests that run at the same time and each keep to a bucket of their own.
     pub async fn shared(which: Which) -> Arc<Self> {
-        static MINIO: Mutex<Weak<Server>> = Mutex::const_new(Weak::new());
-        static VERSITYGW: Mutex<Weak<Server>> = Mutex::const_new(Weak::new());
-        let place = match which {
-            Which::Minio => &MINIO,
-            Which::Versitygw => &VERSITYGW,
-        };
-        let mut place = place.lock().await;
-        if let Some(running) = place.upgrade() {
-            return running;
+        static MINIO: Shared<Server> = Shared::new();
+        static VERSITYGW: Shared<Server> = Shared::new();
+        match which {
+            Which::Minio => MINIO.get(Self::minio).await,
+            Which::Versitygw => VERSITYGW.get(Self::versitygw).await,
         }
-        let server = Arc::new(match which {
-            Which::Minio => Self::minio().await,
-            Which::Versitygw => Self::versitygw().await,
-        });
-        *place = Arc::downgrade(&server);
-        server
     }
 
     pub async fn minio() -> Self {
