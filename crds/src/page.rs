@@ -34,11 +34,20 @@ changed: `lastSyncTime` alone is no change, and lags are rounded. The numbers ar
 | `InjectionComplete` | every pod has its agent | `PodsMissingAgent`, with the command that gives them one; `SameVolume`, `SamePrefix`, `MirrorMissing` where a restart would not help |
 | `AgentsUpToDate` | no agent is older than the operator | `AgentsOutdated`; `VersionSkew` where they are more than two minor releases apart |
 | `ConflictsPresent` | conflict copies wait for somebody to choose | there are none |
+| `DataAtRisk` | a pod of the last day ended with files that were not sent, and its volume went with it: `FilesNotSent` | `NothingLost` |
 | `Reconciling` | it is on its way to being ready by itself: `Hydrating`, `Starting`, `WaitingForConfig` | it stands still |
 | `Stalled` | it waits for a person: a halt (`FirstMergeHalted`, `TooManyDeletesHalted` and so on), `CredentialsMissing`, `BucketNotFound`, `VolumePermission`, `SharedVolumeNeedsPostgres`, `HydrationSlow`, pods that nobody restarts | nothing needs a person |
 
 They are those that kstatus reads, so that `kubectl wait --for=condition=Ready`, Helm, Argo CD and Flux understand them. A message names the
 object at fault. What changed for the worse, and that it is over, is an Event too.
+
+## At the end of a pod
+
+The agent sends what is left, for `drain.timeoutSeconds` at most, and leaves a receipt as the termination message of its container. What it
+could not send is an Event that names the pod and the first paths. On a volume that stays, such as a claim, the next pod sends it, and the
+Event is `UnsentDataKept`. What was on an emptyDir or another volume of the pod's own is lost with it: the Event is `DataAtRisk`, and the
+condition of that name says so for a day, with files and bytes. A longer `drain.timeoutSeconds` or a claim keeps it from happening again. Of a
+pod whose agent is killed without a word (its node is gone, it ran out of memory) nothing is known.
 
 ## Pods that were there before
 

@@ -15,8 +15,8 @@ pub struct SyncMirrorStatus {
     /// The generation of the spec that this speaks of.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub observed_generation: Option<i64>,
-    /// Ready, Synced, InjectionComplete, AgentsUpToDate, ConflictsPresent, Reconciling and Stalled, each with a reason that says
-    /// what to do.
+    /// Ready, Synced, InjectionComplete, AgentsUpToDate, ConflictsPresent, DataAtRisk, Reconciling and Stalled, each with a reason
+    /// that says what to do.
     #[schemars(extend("x-kubernetes-list-type" = json!("map"), "x-kubernetes-list-map-keys" = json!(["type"])))]
     pub conditions: Vec<Condition>,
     /// Its pods, counted.

@@ -24,7 +24,7 @@ use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-use crate::agents::{InjectedPod, Polls, poll};
+use crate::agents::{Endings, InjectedPod, Polls, poll};
 use crate::certificates::{Keeper, Trust, keep, load};
 use crate::inject::{INJECTED_LABEL, MIRRORS_ANNOTATION, Settings};
 use crate::lease::Candidate;
@@ -249,6 +249,7 @@ async fn controllers(shared: &Shared) -> Result<(), ServeError> {
     let (injected, injected_writer) = reflector::store();
     let (others, others_writer) = reflector::store();
     let polls: Arc<Polls> = Arc::default();
+    let endings: Arc<Endings> = Arc::default();
     let reporter = Reporter { controller: MANAGER.to_owned(), instance: Some(options.identity.clone()) };
     let context = Arc::new(Context {
         client: shared.client.clone(),
@@ -256,6 +257,7 @@ async fn controllers(shared: &Shared) -> Result<(), ServeError> {
         injected: injected.clone(),
         others: others.clone(),
         polls: polls.clone(),
+        endings: endings.clone(),
         owners: Owners::default(),
         restarter: Restarter { settings: options.agent.clone() },
         recorder: Recorder::new(shared.client.clone(), reporter),
@@ -285,7 +287,7 @@ async fn controllers(shared: &Shared) -> Result<(), ServeError> {
         reconcile::run(context).await;
     };
     tokio::select! {
-        () = watch_pods(shared, injected_writer, others_writer) => Ok(()),
+        () = watch_pods(shared, injected_writer, others_writer, &endings) => Ok(()),
         () = keeping => Ok(()),
         () = rounds => Ok(()),
         () = nudging(shared) => Ok(()),
@@ -298,6 +300,7 @@ async fn watch_pods(
     shared: &Shared,
     injected: reflector::store::Writer<InjectedPod>,
     others: reflector::store::Writer<PartialObjectMeta<Pod>>,
+    endings: &Endings,
 ) {
     let (of_injected, _expected) = shared.progress.client(&shared.client, "pods-with-agent");
     let (of_others, _expected_too) = shared.progress.client(&shared.client, "pods-without-agent");
@@ -307,6 +310,10 @@ async fn watch_pods(
     let without = watcher::Config::default()
         .labels(&format!("!{INJECTED_LABEL}"))
         .fields("status.phase!=Succeeded,status.phase!=Failed");
+    let look = |pod: &mut InjectedPod| {
+        pod.prune();
+        endings.note(pod);
+    };
     let prune = |pod: &mut PartialObjectMeta<Pod>| {
         pod.metadata.managed_fields = None;
         if let Some(annotations) = &mut pod.metadata.annotations {
@@ -314,7 +321,7 @@ async fn watch_pods(
         }
     };
     tokio::join!(
-        follow("pods-with-agent", Api::all(of_injected), with, injected, InjectedPod::prune, || {}),
+        follow("pods-with-agent", Api::all(of_injected), with, injected, look, || {}),
         follow("pods-without-agent", Api::all(of_others), without, others, prune, || {}),
     );
 }

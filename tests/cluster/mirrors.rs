@@ -39,6 +39,20 @@ pub fn runs(kubectl: &Kubectl, namespace: &str, name: &str, ip: &str) {
         .accepted();
 }
 
+/// What a kubelet tells of a pod at its end, with what its agent left; a moment later it deletes the pod.
+fn ends(kubectl: &Kubectl, namespace: &str, name: &str, receipt: &Value) {
+    let message = json!({ "receipts": [receipt] }).to_string();
+    let status = json!({ "status": { "phase": "Failed", "initContainerStatuses": [{
+        "name": "gosync-agent", "image": "x", "imageID": "", "ready": false, "started": false, "restartCount": 0,
+        "state": { "terminated": { "exitCode": 1, "finishedAt": jiff::Timestamp::now().to_string(), "message": message } },
+    }] } });
+    let status = status.to_string();
+    kubectl
+        .run(&["patch", "pod", name, "-n", namespace, "--subresource=status", "--type=merge", "-p", &status])
+        .accepted();
+    kubectl.run(&["delete", "pod", name, "-n", namespace, "--grace-period=0", "--force"]).accepted();
+}
+
 /// Status and reason of a condition, such as `True KeptInStep`.
 pub fn condition(mirror: &Value, type_: &str) -> String {
     let conditions = mirror["status"]["conditions"].as_array().into_iter().flatten();
@@ -200,6 +214,50 @@ async fn a_pod_from_before_its_mirror_is_told_of_with_the_command_that_helps() {
     })
     .await;
     assert_eq!(kubectl.get("before", &["deployment", "web"])["metadata"]["generation"], 2, "restarted once");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_pod_could_not_send_before_its_end_is_told_when_the_pod_is_gone() {
+    let installation = Installation::shared().await;
+    let kubectl = installation.kubectl();
+    kubectl.namespace("ending").await;
+    let agent = Stub::start(6, state("models", json!({}))).await;
+    kubectl.apply(&selecting("ending", "models", agent.port())).accepted();
+    injected_at_all(kubectl, "ending").await;
+    kubectl.create(&trainer("ending", "t-0")).accepted();
+    let mut with_claim = trainer("ending", "t-1");
+    with_claim["spec"]["volumes"] = json!([{ "name": "data", "persistentVolumeClaim": { "claimName": "data" } }]);
+    kubectl.create(&with_claim).accepted();
+    for name in ["t-0", "t-1"] {
+        runs(kubectl, "ending", name, &agent.ip());
+    }
+    let mirror = told(kubectl, "ending", "models", "Ready", "True KeptInStep").await;
+    assert_eq!(condition(&mirror, "DataAtRisk"), "False NothingLost");
+
+    let receipt = json!({
+        "mirror": "models", "flushed": false, "hydrated": true, "reason": "no answer in time", "finished": jiff::Timestamp::now().to_string(),
+        "pending": { "files": 3, "bytes": 300, "first": ["epoch-7/model.bin"] },
+    });
+    for name in ["t-1", "t-0"] {
+        ends(kubectl, "ending", name, &receipt);
+    }
+    let mirror = told(kubectl, "ending", "models", "DataAtRisk", "True FilesNotSent").await;
+    let text = mirror["status"]["conditions"].to_string();
+    assert!(text.contains("pod t-0 ended with 3 files of 300 bytes unsent (no answer in time)"), "{text}");
+    assert!(!text.contains("t-1"), "its files are on the claim: {text}");
+    wait::until("an Event of each names the pod", async || {
+        let events = kubectl.get("ending", &["events.events.k8s.io"]);
+        let events = events["items"].as_array().unwrap().iter();
+        let mut told: Vec<String> = events
+            .filter(|event| event["note"].to_string().contains("epoch-7/model.bin"))
+            .map(|event| format!("{} {}", event["reason"], event["related"]["name"]))
+            .collect();
+        told.sort();
+        let wanted = [r#""DataAtRisk" "t-0""#, r#""UnsentDataKept" "t-1""#];
+        wait::hold(told == wanted, format!("{told:?}"))
+    })
+    .await;
+    assert!(installation.operator.count("gosync_data_at_risk_files_total", "").await >= 3.0);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1,7 +1,9 @@
 //! The end of an agent: every mirror flushes within its time, and what it reached is written down.
 //!
-//! The receipt is written before the flush begins, so that a kill in the middle leaves one that says so.
+//! The receipt is written before the flush begins, so that a kill in the middle leaves one that says so. In pods it is the
+//! container's termination message, too, in which the pod's status keeps it when the pod's volumes are gone.
 
+use std::io;
 use std::path::Path;
 use std::time::Duration;
 
@@ -27,7 +29,7 @@ pub async fn drain(agent: &Agent) -> bool {
     for mirror in &mirrors {
         drafts.push(tell::draft_receipt(&agent.parts.device, &agent.mirror_state(mirror).await, started));
     }
-    keep(&agent.config().data_dir, drafts.clone());
+    keep(agent, drafts.clone());
     let drains = mirrors.iter().zip(drafts).map(|(mirror, draft)| drain_one(agent, mirror, draft));
     let receipts = futures_util::future::join_all(drains).await;
     for receipt in &receipts {
@@ -40,7 +42,7 @@ pub async fn drain(agent: &Agent) -> bool {
         }
     }
     let complete = Flushed { receipts: receipts.clone() }.complete();
-    keep(&agent.config().data_dir, receipts);
+    keep(agent, receipts);
     complete
 }
 
@@ -57,14 +59,24 @@ async fn drain_one(agent: &Agent, mirror: &Mirror, draft: Receipt) -> Receipt {
     receipt.ok().flatten().unwrap_or(Receipt { finished: Some(Timestamp::now()), ..draft })
 }
 
-fn keep(data_dir: &Path, receipts: Vec<Receipt>) {
-    let path = data_dir.join(RECEIPT);
-    let new = path.with_extension("new");
-    let kept = serde_json::to_vec_pretty(&Flushed { receipts })
-        .map_err(std::io::Error::from)
-        .and_then(|text| std::fs::write(&new, text))
-        .and_then(|()| std::fs::rename(&new, &path));
-    if let Err(error) = kept {
-        tracing::error!(path = %path.display(), %error, "the receipt can't be written");
+fn keep(agent: &Agent, receipts: Vec<Receipt>) {
+    let config = agent.config();
+    let flushed = Flushed { receipts };
+    let told = |path: &Path, written: io::Result<()>| {
+        if let Err(error) = written {
+            tracing::error!(path = %path.display(), %error, "the receipt can't be written");
+        }
+    };
+    let path = config.data_dir.join(RECEIPT);
+    told(&path, write_whole(&path, &flushed));
+    if let Some(path) = &config.agent.termination_message_path {
+        // Mounted for this container alone, so that it can't be replaced.
+        told(path, std::fs::write(path, flushed.termination_message()));
     }
+}
+
+fn write_whole(path: &Path, flushed: &Flushed) -> io::Result<()> {
+    let new = path.with_extension("new");
+    std::fs::write(&new, serde_json::to_vec_pretty(flushed)?)?;
+    std::fs::rename(&new, path)
 }

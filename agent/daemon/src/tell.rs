@@ -227,6 +227,7 @@ pub fn receipt(mirror: &str, device: &str, from: &FlushReceipt) -> Receipt {
         device: device.to_owned(),
         cursor: Some(cursor(from.cursor, &from.epoch)),
         flushed: from.flushed,
+        hydrated: from.hydrated,
         files: from.files,
         bytes: from.bytes,
         pending: ReceiptPending {
@@ -249,6 +250,7 @@ pub fn draft_receipt(device: &str, state: &MirrorState, started: Timestamp) -> R
         device: device.to_owned(),
         cursor: state.cursor.clone(),
         flushed: false,
+        hydrated: state.hydrated,
         files: state.files,
         bytes: state.bytes,
         pending: ReceiptPending { files: state.pending.files, bytes: state.pending.bytes, first: Vec::new() },

@@ -263,6 +263,7 @@ pub struct DeletedVersion {
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct FlushReceipt {
     pub flushed: bool,
+    pub hydrated: bool,
     pub cursor: u64,
     /// Of the feed that the cursor counts; empty where nobody shares it.
     pub epoch: String,

@@ -15,6 +15,9 @@ use prometheus_client::registry::Registry;
 /// seconds; few, because each is a series
 const INJECTION_SECONDS: [f64; 4] = [0.001, 0.01, 0.1, 1.0];
 const RECONCILE_SECONDS: [f64; 4] = [0.01, 0.1, 1.0, 10.0];
+/// what becomes of files that a pod had not sent at its end
+const AT_RISK: &str = "at_risk";
+const KEPT: &str = "kept";
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct OfInjection {
@@ -47,6 +50,9 @@ pub struct OperatorMetrics {
     watches: Family<OfWatch, Gauge>,
     certificate_expiry: Gauge,
     leader: Gauge,
+    ended_unsent: Family<OfResult, Counter>,
+    files_at_risk: Counter,
+    bytes_at_risk: Counter,
     pods: Family<OfState, Gauge>,
     /// pods of each mirror, by state: what the gauge is the sum of
     of_mirrors: Mutex<HashMap<String, Vec<(&'static str, i64)>>>,
@@ -62,6 +68,8 @@ impl Default for OperatorMetrics {
         let watches = Family::default();
         let certificate_expiry = Gauge::default();
         let leader = Gauge::default();
+        let ended_unsent: Family<OfResult, Counter> = Family::default();
+        let (files_at_risk, bytes_at_risk) = (Counter::default(), Counter::default());
         let pods = Family::default();
         registry.register("injection_requests", "Pods that the webhook was asked about", injections.clone());
         registry.register(
@@ -82,6 +90,21 @@ impl Default for OperatorMetrics {
             certificate_expiry.clone(),
         );
         registry.register("leader", "1 in the replica that leads", leader.clone());
+        registry.register(
+            "pods_ended_unsent",
+            "Pods that ended with something unsent, by what became of it: lost with the pod's volume, or kept on one that stays",
+            ended_unsent.clone(),
+        );
+        registry.register(
+            "data_at_risk_files",
+            "Files that were not sent when their pod ended, and went with its volume",
+            files_at_risk.clone(),
+        );
+        registry.register("data_at_risk_bytes", "Their bytes", bytes_at_risk.clone());
+        for result in [AT_RISK, KEPT] {
+            // There from the beginning, so that the first one counts as an increase.
+            ended_unsent.get_or_create(&OfResult { result }).inc_by(0);
+        }
         registry.register("pods", "Pods of all mirrors by how they stand; told by the leader", pods.clone());
         Self {
             registry,
@@ -92,6 +115,9 @@ impl Default for OperatorMetrics {
             watches,
             certificate_expiry,
             leader,
+            ended_unsent,
+            files_at_risk,
+            bytes_at_risk,
             pods,
             of_mirrors: Mutex::default(),
         }
@@ -122,6 +148,15 @@ impl OperatorMetrics {
     /// Another certificate is served, valid until then, in seconds since 1970.
     pub fn certificate_expires(&self, seconds: i64) {
         self.certificate_expiry.set(seconds);
+    }
+
+    /// A pod ended with something unsent.
+    pub fn ended_unsent(&self, at_risk: bool, files: i64, bytes: i64) {
+        self.ended_unsent.get_or_create(&OfResult { result: if at_risk { AT_RISK } else { KEPT } }).inc();
+        if at_risk {
+            self.files_at_risk.inc_by(u64::try_from(files).unwrap_or(0));
+            self.bytes_at_risk.inc_by(u64::try_from(bytes).unwrap_or(0));
+        }
     }
 
     /// This replica leads, or does not any more. Who does not tells of no pods.

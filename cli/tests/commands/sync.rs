@@ -40,6 +40,7 @@ fn receipt(flushed: bool) -> Receipt {
         device: "laptop".into(),
         cursor: Some("17-af".into()),
         flushed,
+        hydrated: true,
         files: 3,
         bytes: 4096,
         pending,

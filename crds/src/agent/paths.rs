@@ -15,6 +15,9 @@ pub const MIRROR_KEY: &str = "mirror.yaml";
 /// The variable that says which bits of a mode can be kept in this pod, where the mirror leaves it open.
 pub const FILE_MODE_VARIABLE: &str = "FILE_MODE";
 
+/// The variable that says where the agent leaves its last receipts, and where the kubelet looks for them.
+pub const TERMINATION_MESSAGE: (&str, &str) = ("GOSYNC_AGENT_TERMINATION_MESSAGE_PATH", "/dev/termination-log");
+
 /// A file that a Secret or ConfigMap of the user is seen as.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum UserFile {

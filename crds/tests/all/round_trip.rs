@@ -138,6 +138,14 @@ fn secrets_are_files_in_the_folder_of_the_config() {
 }
 
 #[test]
+fn the_agent_finds_where_to_leave_its_last_receipts() {
+    let (variable, path) = agent::TERMINATION_MESSAGE;
+    let environment = BTreeMap::from([(variable.to_owned(), path.to_owned())]);
+    let config = agent::config(&[mirror(json!({}))], environment, &Full).unwrap();
+    assert_eq!(config.agent.termination_message_path.as_deref(), Some(Path::new(path)));
+}
+
+#[test]
 fn what_the_spec_leaves_out_is_the_resources_default() {
     let config = loaded(&[mirror(json!({}))]);
     let own = &config.syncs[0];

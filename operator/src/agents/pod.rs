@@ -58,6 +58,25 @@ fn lean<'de, D: Deserializer<'de>>(from: D) -> Result<ObjectMeta, D::Error> {
 #[serde(default, rename_all = "camelCase")]
 struct Spec {
     init_containers: Vec<Container>,
+    #[serde(rename = "volumes", deserialize_with = "ending_with_the_pod")]
+    own_volumes: Vec<String>,
+}
+
+/// The names of those volumes that end with their pod.
+fn ending_with_the_pod<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<String>, D::Error> {
+    let volumes = Vec::<Volume>::deserialize(from)?.into_iter();
+    let own = volumes.filter(|volume| volume.empty_dir.is_some() || volume.ephemeral.is_some() || volume.csi.is_some());
+    Ok(own.map(|volume| volume.name).collect())
+}
+
+/// Claims and what is on a node or a server of its own stay.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+struct Volume {
+    name: String,
+    empty_dir: Option<serde::de::IgnoredAny>,
+    ephemeral: Option<serde::de::IgnoredAny>,
+    csi: Option<serde::de::IgnoredAny>,
 }
 
 #[derive(Debug, Clone, Default, Deserialize)]
@@ -95,6 +114,14 @@ struct ContainerStatus {
 struct State {
     running: Option<serde::de::IgnoredAny>,
     waiting: Option<Waiting>,
+    terminated: Option<Terminated>,
+}
+
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+struct Terminated {
+    message: String,
+    finished_at: Option<Time>,
 }
 
 #[derive(Debug, Clone, Default, Deserialize)]
@@ -152,6 +179,21 @@ impl InjectedPod {
     /// It is neither at its end nor past it.
     pub fn lives(&self) -> bool {
         self.metadata.deletion_timestamp.is_none() && !matches!(self.status.phase.as_str(), "Succeeded" | "Failed")
+    }
+
+    /// What its agent left at the end of the pod, and when. None while the pod lives, and where it was killed without a word.
+    pub fn last_words(&self) -> Option<(&str, Option<Timestamp>)> {
+        if self.lives() {
+            return None;
+        }
+        let status = self.status.init_container_statuses.iter().find(|status| status.name == CONTAINER)?;
+        let terminated = status.state.terminated.as_ref().filter(|terminated| !terminated.message.is_empty())?;
+        Some((&terminated.message, terminated.finished_at.as_ref().map(|time| time.0)))
+    }
+
+    /// The names of the volumes that end with it.
+    pub fn volumes_of_its_own(&self) -> &[String] {
+        &self.spec.own_volumes
     }
 
     /// Where its agent answers; none while it doesn't run.

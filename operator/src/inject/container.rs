@@ -1,7 +1,7 @@
 //! The agent's container: a native sidecar, an init container that goes on running.
 
 use gosync_crds::SyncMirror;
-use gosync_crds::agent::{CONFIG_FOLDER, FILE_MODE_VARIABLE, RUN_FOLDER, SOCKET, volume_path};
+use gosync_crds::agent::{CONFIG_FOLDER, FILE_MODE_VARIABLE, RUN_FOLDER, SOCKET, TERMINATION_MESSAGE, volume_path};
 use serde_json::{Value, json};
 
 use super::pod::{Pod, list};
@@ -72,6 +72,7 @@ fn environment(pod: &Pod<'_>, port: i64) -> Value {
         // Wins over the config: probes are part of the pod and can't follow an edit of it.
         text("GOSYNC_AGENT_METRICS_LISTEN", &format!("0.0.0.0:{port}")),
         text("GOSYNC_SOCKET", SOCKET),
+        text(TERMINATION_MESSAGE.0, TERMINATION_MESSAGE.1),
         // The root file system is read-only.
         text("TMPDIR", RUN_FOLDER),
     ];

@@ -29,9 +29,9 @@ use rand::Rng;
 use serde_json::json;
 use tokio::time::Instant;
 
-use crate::agents::{InjectedPod, Polls};
+use crate::agents::{Ending, Endings, InjectedPod, Polls};
 use crate::rollout::{Owners, Restarter};
-use crate::status::{Facts, Missing, News, news, refused, same, status};
+use crate::status::{Facts, Missing, News, counts as counts_as_unsent, event, is_at_risk, news, refused, same, status};
 use crate::stores::Stores;
 
 pub use build::{MANAGER, MIRROR_LABEL, config_map};
@@ -62,6 +62,8 @@ pub struct Context {
     pub others: Store<PartialObjectMeta<Pod>>,
     /// What agents told.
     pub polls: Arc<Polls>,
+    /// Pods that ended with something unsent.
+    pub endings: Arc<Endings>,
     /// What pods are made by.
     pub owners: Owners,
     /// Restarts of what has no agent.
@@ -190,13 +192,37 @@ async fn steps(mirror: &SyncMirror, uid: &str, context: &Context) -> Result<Next
     if refused.is_none() && mirror.spec.rollout.on_missing == OnMissing::Restart && !missing.is_empty() {
         restarts = context.restarter.restart(mirror, &mirrors, &missing, context).await;
     }
-    let version = context.version;
-    let facts = Facts { mirror, refused, agents, missing, restarts, version, now: Timestamp::now() };
+    let (version, now) = (context.version, Timestamp::now());
+    let endings = unsent(mirror, &namespace, now, context).await;
+    let facts = Facts { mirror, refused, agents, missing, restarts, endings, version, now };
     // What this process wrote may be newer than what is watched.
     let written = context.memory.of(uid).written.map(|(status, _)| status);
     let before = written.as_ref().or(mirror.status.as_ref());
     write(status(&facts, before), before, mirror, context).await?;
     Ok(Next::Round)
+}
+
+/// The ends of pods that left something unsent. Each is told once, by an Event and in the counters.
+async fn unsent(mirror: &SyncMirror, namespace: &str, now: Timestamp, context: &Context) -> Vec<Ending> {
+    let mut endings = context.endings.of(namespace, mirror.mirror_name(), now);
+    endings.retain(|ending| counts_as_unsent(mirror, ending));
+    for ending in endings.iter().filter(|ending| !ending.told) {
+        context.endings.told(namespace, ending);
+        let pending = ending.receipt.pending.count;
+        context.metrics.ended_unsent(is_at_risk(mirror, ending), pending.files, pending.bytes);
+        let news = event(mirror, ending);
+        tracing::warn!(namespace, mirror = mirror.mirror_name(), "{}", news.note);
+        let pod = ObjectReference {
+            api_version: Some("v1".to_owned()),
+            kind: Some("Pod".to_owned()),
+            namespace: Some(namespace.to_owned()),
+            name: Some(ending.pod.clone()),
+            uid: Some(ending.uid.clone()),
+            ..ObjectReference::default()
+        };
+        publish(&mirror.object_ref(&()), Some(pod), &news, context).await;
+    }
+    endings
 }
 
 /// Applies the ConfigMap, if it isn't what was applied last.
@@ -267,7 +293,7 @@ async fn write(
     let told = news(&now, before);
     context.memory.change(uid, |memory| memory.written = Some((now, Instant::now())));
     for news in told {
-        publish(&mirror.object_ref(&()), &news, context).await;
+        publish(&mirror.object_ref(&()), None, &news, context).await;
     }
     Ok(())
 }
@@ -284,14 +310,14 @@ fn counts(status: &SyncMirrorStatus) -> [(&'static str, i64); 5] {
     ]
 }
 
-/// An Event. That it can't be told keeps nothing from being done.
-pub async fn publish(of: &ObjectReference, news: &News, context: &Context) {
+/// An Event, and another object that it is about, too. That it can't be told keeps nothing from being done.
+pub async fn publish(of: &ObjectReference, related: Option<ObjectReference>, news: &News, context: &Context) {
     let event = Event {
         type_: if news.good { EventType::Normal } else { EventType::Warning },
         reason: news.reason.clone(),
         note: Some(news.note.clone()).filter(|note| !note.is_empty()),
         action: "Reconciling".to_owned(),
-        secondary: None,
+        secondary: related,
     };
     if let Err(error) = context.recorder.publish(&event, of).await {
         tracing::warn!("an Event can't be written: {error}");

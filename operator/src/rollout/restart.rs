@@ -170,7 +170,7 @@ impl Restarter {
             ..ObjectReference::default()
         };
         let note = format!("restarted for SyncMirror {}: its pods had no agent", mirror.mirror_name());
-        publish(&of, &News { good: true, reason: "RestartedForAgent".to_owned(), note }, context).await;
+        publish(&of, None, &News { good: true, reason: "RestartedForAgent".to_owned(), note }, context).await;
         Ok(())
     }
 }

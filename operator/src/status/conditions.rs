@@ -5,7 +5,8 @@ use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 
 use super::verdict::{Kind, Verdict};
-use super::{Facts, Versions, restarts, short, whole};
+use super::{Facts, Versions, restarts, risk, short, whole};
+use crate::agents::{Pending, TOLD};
 
 /// Every pod is kept in step.
 pub const READY: &str = "Ready";
@@ -17,6 +18,8 @@ pub const INJECTION_COMPLETE: &str = "InjectionComplete";
 pub const AGENTS_UP_TO_DATE: &str = "AgentsUpToDate";
 /// Conflict copies wait for somebody to choose.
 pub const CONFLICTS_PRESENT: &str = "ConflictsPresent";
+/// A pod of the last day went with files that were not sent.
+pub const DATA_AT_RISK: &str = "DataAtRisk";
 /// It is on its way to being ready by itself.
 pub const RECONCILING: &str = "Reconciling";
 /// It waits for a person.
@@ -53,6 +56,7 @@ pub fn all(
         (INJECTION_COMPLETE, injection(facts)),
         (AGENTS_UP_TO_DATE, up_to_date(facts, versions)),
         (CONFLICTS_PRESENT, conflicts(status)),
+        (DATA_AT_RISK, at_risk(facts, before)),
         (RECONCILING, reconciling(facts, verdicts)),
         (STALLED, stalled(facts, verdicts)),
     ];
@@ -195,6 +199,27 @@ fn conflicts(status: &SyncMirrorStatus) -> Said {
             );
             said(TRUE, "ConflictsUnresolved", message)
         }
+    }
+}
+
+/// For a day. A leader that has not seen the end itself repeats what the one before said.
+fn at_risk(facts: &Facts<'_>, before: Option<&SyncMirrorStatus>) -> Said {
+    let mut lost = facts.endings.iter().filter(|ending| risk::is_at_risk(facts.mirror, ending));
+    if let Some(newest) = lost.next() {
+        let others: Vec<_> = lost.map(|ending| ending.receipt.pending.count).collect();
+        let mut message = risk::sentence(facts.mirror, newest);
+        if !others.is_empty() {
+            let sum = |of: fn(&Pending) -> i64| others.iter().map(of).fold(0_i64, i64::saturating_add);
+            let (files, bytes) = (sum(|pending| pending.files), sum(|pending| pending.bytes));
+            message += &format!("; {} more in the last day, with {files} files of {bytes} bytes", others.len());
+        }
+        return said(TRUE, "FilesNotSent", message);
+    }
+    let held = before.and_then(|before| before.conditions.iter().find(|condition| condition.type_ == DATA_AT_RISK));
+    let held = held.filter(|held| held.status == TRUE && facts.now.duration_since(held.last_transition_time.0) < TOLD);
+    match held {
+        Some(held) => said(TRUE, held.reason.as_str(), held.message.as_str()),
+        None => said(FALSE, "NothingLost", "no pod of the last day went with files that were not sent"),
     }
 }
 

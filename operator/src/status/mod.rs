@@ -5,17 +5,21 @@
 
 mod conditions;
 mod news;
+mod risk;
 mod verdict;
 
 use gosync_crds::{OnMissing, PodCounts, SyncMirror, SyncMirrorStatus, WORST_PODS_MAX, WorstPod};
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
-pub use conditions::{AGENTS_UP_TO_DATE, CONFLICTS_PRESENT, INJECTION_COMPLETE, READY, RECONCILING, STALLED, SYNCED};
+pub use conditions::{
+    AGENTS_UP_TO_DATE, CONFLICTS_PRESENT, DATA_AT_RISK, INJECTION_COMPLETE, READY, RECONCILING, STALLED, SYNCED,
+};
 pub use news::{News, news};
+pub use risk::{counts, event, is_at_risk};
 pub use verdict::{Kind, Verdict};
 
-use crate::agents::MirrorState;
+use crate::agents::{Ending, MirrorState};
 
 /// Longest message of a condition or a pod, in bytes.
 pub const MESSAGE_BYTES_MAX: usize = 1_024;
@@ -35,6 +39,8 @@ pub struct Facts<'a> {
     pub missing: Vec<Missing>,
     /// Restarts that wait, each with what they wait for.
     pub restarts: Vec<String>,
+    /// Pods of the last day that ended with something unsent, the newest first.
+    pub endings: Vec<Ending>,
     /// The operator's release.
     pub version: &'a str,
     /// The time.

@@ -57,6 +57,7 @@ fn world() -> World {
         injected,
         others,
         polls: polls.clone(),
+        endings: Arc::default(),
         owners: Owners::default(),
         restarter: Restarter { settings: settings() },
         recorder: Recorder::new(client, reporter),
@@ -99,6 +100,34 @@ impl World {
         lay_over(&mut pod, &over);
         let pod = serde_json::from_value(pod).unwrap();
         self.injected.apply_watcher_event(&Event::Apply(pod));
+    }
+
+    /// A pod passes by at its end, with what its agent left.
+    fn ends(&self, name: &str, volume: Value, over: Value) {
+        let receipt = json!({
+            "mirror": "models", "flushed": false, "hydrated": true, "a_later_field": 1, "finished": "2026-03-01T12:00:00Z",
+            "pending": { "files": 2, "bytes": 20, "first": ["a.bin"] },
+        });
+        let mut terminated = json!({
+            "exitCode": 1, "finishedAt": jiff::Timestamp::now().to_string(),
+            "message": json!({ "receipts": [receipt] }).to_string(),
+        });
+        lay_over(&mut terminated, &over);
+        let mut data = json!({ "name": "data" });
+        lay_over(&mut data, &volume);
+        let pod = json!({
+            "metadata": {
+                "name": name, "namespace": "ml", "uid": name, "deletionTimestamp": "2026-03-01T12:00:00Z",
+                "annotations": { INJECTED_MIRRORS_ANNOTATION: "models" },
+            },
+            "spec": { "volumes": [data] },
+            "status": { "phase": "Failed", "initContainerStatuses": [
+                { "name": "gosync-agent", "state": { "terminated": terminated } },
+            ] },
+        });
+        let mut pod: InjectedPod = serde_json::from_value(pod).unwrap();
+        pod.prune();
+        self.context.endings.note(&pod);
     }
 
     /// A pod that the mirror selects and that has no agent.
@@ -299,6 +328,37 @@ async fn bad_news_are_an_event_once() {
     assert_eq!(events[0]["regarding"]["name"], "models");
     world.round(&mirror).await;
     assert_eq!(world.fake.asked(), []);
+}
+
+#[tokio::test]
+async fn a_pod_that_ends_with_files_unsent_is_an_event_once_a_condition_and_counted() {
+    let mut world = world();
+    let mirror = world.mirror(1, json!({}));
+    for _ in 0..2 {
+        world.ends("t-0", json!({ "emptyDir": {} }), json!({}));
+        world.ends("t-1", json!({ "emptyDir": {} }), json!({}));
+        world.ends("t-2", json!({ "persistentVolumeClaim": { "claimName": "data-t-2" } }), json!({}));
+        world.ends("t-3", json!({ "emptyDir": {} }), json!({ "message": "panicked" }));
+    }
+    world.round(&mirror).await;
+    assert_eq!(world.said("DataAtRisk"), "True/FilesNotSent");
+    let asked = world.fake.asked();
+    let events = asked.iter().filter(|asked| asked.path.ends_with("/events"));
+    let mut told: Vec<String> =
+        events.map(|event| format!("{} {}", event.body["reason"], event.body["related"]["name"])).collect();
+    told.sort();
+    assert_eq!(told, [r#""DataAtRisk" "t-0""#, r#""DataAtRisk" "t-1""#, r#""UnsentDataKept" "t-2""#]);
+    let metrics = world.context.metrics.render();
+    for line in [
+        r#"gosync_pods_ended_unsent_total{result="at_risk"} 2"#,
+        r#"gosync_pods_ended_unsent_total{result="kept"} 1"#,
+        "gosync_data_at_risk_files_total 4",
+        "gosync_data_at_risk_bytes_total 40",
+    ] {
+        assert!(metrics.lines().any(|found| found == line), "{line} isn't in\n{metrics}");
+    }
+    world.round(&mirror).await;
+    assert_eq!(world.fake.asked(), [], "it was told");
 }
 
 const DEPLOYMENT: &str = "/apis/apps/v1/namespaces/ml/deployments/trainer";

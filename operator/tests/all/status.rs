@@ -1,7 +1,7 @@
 //! What is told of a mirror: conditions, counts, words, and when nothing is to be written.
 
 use gosync_crds::{SyncMirror, SyncMirrorStatus};
-use gosync_operator::agents::AgentState;
+use gosync_operator::agents::{AgentState, Ending};
 use gosync_operator::status::*;
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
@@ -35,7 +35,16 @@ fn missing(pod: &str, workload: Option<&str>) -> Missing {
 }
 
 fn facts<'a>(mirror: &'a SyncMirror, agents: Vec<Agent>, missing: Vec<Missing>) -> Facts<'a> {
-    Facts { mirror, refused: None, agents, missing, restarts: Vec::new(), version: "0.1.0", now: now() }
+    Facts {
+        mirror,
+        refused: None,
+        agents,
+        missing,
+        restarts: Vec::new(),
+        endings: Vec::new(),
+        version: "0.1.0",
+        now: now(),
+    }
 }
 
 fn of(mirror: &SyncMirror, agents: Vec<Agent>, missing: Vec<Missing>) -> SyncMirrorStatus {
@@ -182,6 +191,75 @@ fn conflicts_are_told_and_leave_the_mirror_in_step() {
     assert_eq!(said(&status, CONFLICTS_PRESENT), "True/ConflictsUnresolved");
     assert_eq!(said(&status, READY), "True/KeptInStep");
     assert_eq!(status.conflicts, 2);
+}
+
+/// The end of a pod that had two files left, `minutes` before now.
+fn ending(pod: &str, minutes: i64, volumes_gone: &[&str], over: Value) -> Ending {
+    let mut receipt = json!({
+        "mirror": "models", "flushed": false, "hydrated": true, "reason": "no answer in time", "finished": "2026-03-01T11:00:00Z",
+        "pending": { "files": 2, "bytes": 20, "first": ["a.bin", "b.bin"] },
+    });
+    lay_over(&mut receipt, &over);
+    Ending {
+        pod: pod.to_owned(),
+        uid: pod.to_owned(),
+        at: now() - SignedDuration::from_mins(minutes),
+        receipt: serde_json::from_value(receipt).unwrap(),
+        volumes_gone: volumes_gone.iter().map(|&name| name.to_owned()).collect(),
+        told: false,
+    }
+}
+
+#[test]
+fn files_that_went_with_their_pod_are_at_risk_and_those_on_a_volume_that_stays_are_not() {
+    let mirror = mirror(json!({}));
+    let after = |endings: Vec<Ending>| status(&Facts { endings, ..facts(&mirror, vec![], vec![]) }, None);
+    assert_eq!(said(&after(vec![]), DATA_AT_RISK), "False/NothingLost");
+    let lost = after(vec![ending("t-1", 5, &["data"], json!({})), ending("t-0", 9, &["data"], json!({}))]);
+    assert_eq!(said(&lost, DATA_AT_RISK), "True/FilesNotSent");
+    let words = message(&lost, DATA_AT_RISK);
+    assert!(words.contains("pod t-1 ended with 2 files of 20 bytes unsent (no answer in time)"), "{words}");
+    assert!(words.contains("1 more in the last day, with 2 files of 20 bytes") && !words.contains("a.bin"), "{words}");
+    assert_eq!(said(&lost, READY), "True/NoPods", "what runs now is none the worse");
+
+    let claim = ending("t-0", 5, &["another"], json!({}));
+    assert_eq!(said(&after(vec![claim.clone()]), DATA_AT_RISK), "False/NothingLost");
+    let (kept, gone) = (event(&mirror, &claim), event(&mirror, &ending("t-0", 5, &["data"], json!({}))));
+    assert_eq!((kept.reason.as_str(), kept.good), ("UnsentDataKept", true));
+    assert!(kept.note.contains("the next pod with it sends what is there"), "{}", kept.note);
+    assert_eq!((gone.reason.as_str(), gone.good), ("DataAtRisk", false));
+    assert!(gone.note.ends_with("First: a.bin, b.bin"), "{}", gone.note);
+}
+
+#[test]
+fn a_flush_that_could_not_look_or_was_cut_off_is_told_as_that() {
+    let mirror = mirror(json!({}));
+    let words = |over: Value| event(&mirror, &ending("t-0", 5, &["data"], over)).note;
+    let blind = words(json!({ "pending": { "files": 0, "bytes": 0, "first": [] } }));
+    assert!(blind.contains("without knowing whether everything was sent (no answer in time)"), "{blind}");
+    let killed = words(json!({ "reason": null, "finished": null }));
+    assert!(killed.contains("2 files of 20 bytes unsent (its agent was killed before it was through)"), "{killed}");
+}
+
+#[test]
+fn a_pod_that_could_not_have_written_anything_loses_nothing() {
+    let unfilled = ending("t-0", 5, &["data"], json!({ "hydrated": false }));
+    let filled = ending("t-0", 5, &["data"], json!({}));
+    assert!(counts(&mirror(json!({})), &filled));
+    assert!(!counts(&mirror(json!({})), &unfilled), "its application never started");
+    assert!(counts(&mirror(json!({ "hydration": { "onTimeout": "Start" } })), &unfilled));
+    assert!(counts(&mirror(json!({ "hydration": { "mode": "None" } })), &unfilled));
+    assert!(!counts(&mirror(json!({ "direction": "Pull" })), &filled));
+}
+
+#[test]
+fn a_new_leader_goes_on_telling_of_data_at_risk_until_a_day_is_over() {
+    let mirror = mirror(json!({}));
+    let lost = Facts { endings: vec![ending("t-0", 0, &["data"], json!({}))], ..facts(&mirror, vec![], vec![]) };
+    let before = status(&lost, None);
+    let at = |hours: i64| Facts { now: now() + SignedDuration::from_hours(hours), ..facts(&mirror, vec![], vec![]) };
+    assert!(same(&status(&at(23), Some(&before)), Some(&before)));
+    assert_eq!(said(&status(&at(24), Some(&before)), DATA_AT_RISK), "False/NothingLost");
 }
 
 #[test]

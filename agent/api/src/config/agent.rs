@@ -285,6 +285,9 @@ section! {
         socket_path: PathBuf = PathBuf::from("${data_dir}/gosync.sock"),
         /// The name in conflict copies and states. Empty: the host's or pod's.
         device_name: String = String::new(),
+        /// File that the receipts of the last flush are also written to, as short JSON. In pods: the container's termination
+        /// message. Empty: none.
+        termination_message_path: Option<PathBuf> = None,
         /// Metrics and probes.
         metrics: Metrics = Metrics::default(),
         /// Traces.

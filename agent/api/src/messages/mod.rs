@@ -10,6 +10,7 @@ pub mod plan;
 pub mod progress;
 pub mod request;
 pub mod state;
+mod termination;
 pub mod v1;
 pub mod version;
 

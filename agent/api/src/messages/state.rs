@@ -433,6 +433,9 @@ pub struct Receipt {
     /// True when nothing was pending.
     #[serde(default)]
     pub flushed: bool,
+    /// False until both sides have been compared completely once.
+    #[serde(default)]
+    pub hydrated: bool,
     /// Files in step.
     #[serde(default)]
     pub files: u64,
@@ -511,6 +514,7 @@ mod tests {
             device: "laptop".into(),
             cursor: Some("17-abc".into()),
             flushed: false,
+            hydrated: true,
             files: 1,
             bytes: 2,
             pending: ReceiptPending { files: 9, bytes: 9, first: vec!["x".repeat(1024); 9] },

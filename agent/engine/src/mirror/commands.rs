@@ -140,9 +140,11 @@ impl Core {
             let Some(started_ms) = group.iter().map(|flush| flush.started_ms).min() else { continue };
             let flushed = idle && swept && stuck.is_none() && pending.0 == 0;
             let reason = if flushed { None } else { stuck.clone().or_else(|| Some(self.unflushed_reason(swept))) };
+            let unseen = if flushed { 0 } else { self.not_looked_at().count() as u64 };
             let draft = FlushReceipt {
                 flushed,
-                pending_files: pending.0,
+                hydrated: self.hydrated,
+                pending_files: pending.0 + unseen,
                 pending_bytes: pending.1,
                 pending_first: self.pending_first(),
                 started_ms,
@@ -216,6 +218,18 @@ impl Core {
         failed.chain(self.unreadable.iter().map(String::as_str))
     }
 
+    /// Paths that were hinted at and have not been looked at since. What is looked at once more after it was written is none.
+    fn not_looked_at(&self) -> impl Iterator<Item = &str> {
+        let soon_ms = self.now() + self.context.config.limits.delete_wait_ms;
+        let known = |path: &RelPath| {
+            self.in_hand.contains_key(path)
+                || self.busy.contains_key(path)
+                || self.failing.contains_key(path)
+                || self.deletes.holds(path)
+        };
+        self.dirty.due(soon_ms).filter(move |path| !known(path)).map(RelPath::as_str)
+    }
+
     pub(super) fn pending_first(&self) -> Vec<String> {
         let queued = self.queue.iter().chain(&self.behind_deletes).map(|task| &task.operation.path);
         queued
@@ -224,6 +238,7 @@ impl Core {
             .chain(self.unresolved.values().map(|(entry, _)| &entry.path))
             .map(RelPath::as_str)
             .chain(self.unfinished())
+            .chain(self.not_looked_at())
             .take(PATHS_SHOWN)
             .map(str::to_owned)
             .collect()
