@@ -31,7 +31,7 @@ changed: `lastSyncTime` alone is no change, and lags are rounded. The numbers ar
 |---|---|---|
 | `Ready` | every pod is kept in step, or there is none | the reason of the pod that stands worst; `Unknown` with `StatusUnreachable` where an agent can't be asked |
 | `Synced` | no agent has anything to send or fetch | `Syncing`, or what keeps it from that |
-| `InjectionComplete` | every pod has its agent | `PodsMissingAgent`, with the command that gives them one; `SameVolume`, `SamePrefix`, `MirrorMissing` where a restart would not help |
+| `InjectionComplete` | every pod has its agent | `PodsMissingAgent`, with the command that gives them one; `SameVolume`, `SamePrefix`, `MirrorMissing` where a restart would not help; the first two also where pods would lose theirs with the next restart |
 | `AgentsUpToDate` | no agent is older than the operator | `AgentsOutdated`; `VersionSkew` where they are more than two minor releases apart |
 | `ConflictsPresent` | conflict copies wait for somebody to choose | there are none |
 | `DataAtRisk` | a pod of the last day ended with files that were not sent, and its volume went with it: `FilesNotSent` | `NothingLost` |

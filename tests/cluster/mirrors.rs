@@ -261,6 +261,48 @@ async fn what_a_pod_could_not_send_before_its_end_is_told_when_the_pod_is_gone()
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn two_mirrors_of_one_volume_or_prefix_are_refused_by_a_condition_of_both() {
+    let installation = Installation::shared().await;
+    let kubectl = installation.kubectl();
+    kubectl.namespace("overlapping").await;
+    let agent = Stub::start(7, state("models", json!({}))).await;
+    kubectl.apply(&selecting("overlapping", "models", agent.port())).accepted();
+    injected_at_all(kubectl, "overlapping").await;
+    kubectl.create(&trainer("overlapping", "t-0")).accepted();
+    runs(kubectl, "overlapping", "t-0", &agent.ip());
+    told(kubectl, "overlapping", "models", "InjectionComplete", "True AllInjected").await;
+
+    let apply = |name: &str, over: Value| {
+        let mut mirror = selecting("overlapping", name, agent.port());
+        mirror["spec"].as_object_mut().unwrap().extend(over.as_object().unwrap().clone());
+        kubectl.apply(&mirror).accepted();
+    };
+    apply("other", json!({}));
+    in_each_others_way(kubectl, "SameVolume", "SyncMirrors models and other keep the same files of volume data").await;
+    // Another folder, and still the same prefix of the bucket.
+    apply("models", json!({ "volume": { "name": "data", "subPath": "one" } }));
+    apply("other", json!({ "volume": { "name": "data", "subPath": "another" } }));
+    in_each_others_way(kubectl, "SamePrefix", "SyncMirrors models and other both keep s3://acme-ml/").await;
+    apply("other", json!({ "volume": { "name": "data", "subPath": "another" }, "direction": "Pull" }));
+    told(kubectl, "overlapping", "models", "InjectionComplete", "True AllInjected").await;
+    told(kubectl, "overlapping", "other", "InjectionComplete", "False PodsMissingAgent").await;
+}
+
+/// Both are told, what runs goes on, and a new pod gets no agent.
+async fn in_each_others_way(kubectl: &Kubectl, reason: &str, words: &str) {
+    let refused = format!("False {reason}");
+    let newcomer = told(kubectl, "overlapping", "other", "Ready", &refused).await;
+    assert_eq!(condition(&newcomer, "Stalled"), format!("True {reason}"));
+    let first = told(kubectl, "overlapping", "models", "InjectionComplete", &refused).await;
+    assert_eq!(condition(&first, "Ready"), "True KeptInStep");
+    for mirror in [newcomer, first] {
+        assert!(mirror["status"]["conditions"].to_string().contains(words), "{mirror:#}");
+    }
+    let told = kubectl.dry_run(&trainer("overlapping", "t-1")).accepted();
+    assert!(told.err.contains(words) && !told.out.contains("\"gosync-agent\""), "{}", told.err);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn what_does_not_change_is_not_written_again() {
     let installation = Installation::shared().await;
     let kubectl = installation.kubectl();

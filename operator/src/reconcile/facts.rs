@@ -59,6 +59,23 @@ pub fn unsettled(mirror: &SyncMirror, injected: &[Arc<InjectedPod>], polls: &Pol
     running.any(|pod| !polls.settled(pod.uid()))
 }
 
+/// What would keep the agent of a pod that runs out of the next one: another mirror came that is in the way of this one.
+pub fn in_the_way(
+    mirror: &SyncMirror,
+    mirrors: &[SyncMirror],
+    injected: &[Arc<InjectedPod>],
+) -> Option<(&'static str, String)> {
+    if mirrors.len() < 2 {
+        return None;
+    }
+    let namespace = mirror.metadata.namespace.as_deref();
+    let here = injected.iter().filter(|pod| Some(pod.namespace()) == namespace && pod.lives());
+    let mut lacking =
+        here.filter_map(|pod| Some((pod, lacks(pod.metadata(), mirror.mirror_name(), mirrors)?.because?)));
+    let (pod, (reason, why)) = lacking.find(|(pod, _)| pod.serves(mirror.mirror_name()))?;
+    Some((reason, format!("pod {} has its agent, and would get none if it were made anew: {why}", pod.name())))
+}
+
 fn lacks(metadata: &ObjectMeta, name: &str, mirrors: &[SyncMirror]) -> Option<Lacking> {
     let (names, skip) = wanted(&json!({ "metadata": metadata }), mirrors);
     if !names.iter().any(|wanted| wanted == name) {

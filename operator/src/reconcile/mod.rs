@@ -36,7 +36,7 @@ use crate::stores::Stores;
 
 pub use build::{MANAGER, MIRROR_LABEL, config_map};
 pub use controller::run;
-pub use facts::{Lacking, pods, unsettled};
+pub use facts::{Lacking, in_the_way, pods, unsettled};
 pub use validate::{Refusal, unreadable, validate};
 
 /// How often a mirror is looked at, and how seldom its status is written, in seconds.
@@ -194,7 +194,8 @@ async fn steps(mirror: &SyncMirror, uid: &str, context: &Context) -> Result<Next
     }
     let (version, now) = (context.version, Timestamp::now());
     let endings = unsent(mirror, &namespace, now, context).await;
-    let facts = Facts { mirror, refused, agents, missing, restarts, endings, version, now };
+    let in_the_way = in_the_way(mirror, &mirrors, &context.injected.state());
+    let facts = Facts { mirror, refused, agents, missing, in_the_way, restarts, endings, version, now };
     // What this process wrote may be newer than what is watched.
     let written = context.memory.of(uid).written.map(|(status, _)| status);
     let before = written.as_ref().or(mirror.status.as_ref());

@@ -140,6 +140,9 @@ fn synced(facts: &Facts<'_>, verdicts: &[Verdict]) -> Said {
 fn injection(facts: &Facts<'_>) -> Said {
     let missing = &facts.missing;
     if missing.is_empty() {
+        if let Some((reason, message)) = &facts.in_the_way {
+            return said(FALSE, *reason, message);
+        }
         return match facts.agents.len() {
             0 => said(TRUE, "NoPods", "there is no pod that needs an agent"),
             _ => said(TRUE, "AllInjected", "every pod has its agent"),

@@ -37,6 +37,8 @@ pub struct Facts<'a> {
     pub agents: Vec<Agent>,
     /// Its pods without one.
     pub missing: Vec<Missing>,
+    /// Why pods that have an agent would get none if they were made anew, in a word and a sentence.
+    pub in_the_way: Option<(&'static str, String)>,
     /// Restarts that wait, each with what they wait for.
     pub restarts: Vec<String>,
     /// Pods of the last day that ended with something unsent, the newest first.

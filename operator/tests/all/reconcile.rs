@@ -230,6 +230,23 @@ async fn pods_that_the_agent_of_which_serves_other_mirrors_lack_this_one() {
 }
 
 #[tokio::test]
+async fn a_mirror_whose_volume_another_one_takes_is_told_before_its_pods_lose_their_agent() {
+    let mut world = world();
+    let select = json!({ "selector": { "matchLabels": { "app": "trainer" } } });
+    let first = world.mirror(1, select.clone());
+    let mut other = mirror(select);
+    (other.metadata.name, other.metadata.uid) = (Some("other".to_owned()), Some("u-2".to_owned()));
+    world.guard(DeserializeGuard(Ok(other)));
+    world.injected("a", json!({}));
+    world.tells("a", json!({}));
+    world.round(&first).await;
+    assert_eq!(world.said("Ready"), "True/KeptInStep", "what runs goes on");
+    assert_eq!(world.said("InjectionComplete"), "False/SameVolume");
+    let told = world.status()["conditions"].to_string();
+    assert!(told.contains("pod a has its agent, and would get none if it were made anew: SyncMirrors"), "{told}");
+}
+
+#[tokio::test]
 async fn an_agent_counts_as_unreachable_only_after_it_failed_twice() {
     let mut world = world();
     let mirror = world.mirror(1, json!({}));

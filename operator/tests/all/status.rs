@@ -40,6 +40,7 @@ fn facts<'a>(mirror: &'a SyncMirror, agents: Vec<Agent>, missing: Vec<Missing>) 
         refused: None,
         agents,
         missing,
+        in_the_way: None,
         restarts: Vec::new(),
         endings: Vec::new(),
         version: "0.1.0",
