@@ -15,4 +15,5 @@ mod properties;
 mod reconcile;
 mod rules;
 mod status;
+mod watching;
 mod webhook;
