@@ -18,10 +18,12 @@ test: tools ## all tests, against real servers too (cold: under 30 minutes on tw
 	$(RUN) test --workspace --doc
 	RUST_TEST_THREADS=$$((2 * $$(nproc))) $(RUN) test --workspace --lib --bins --tests --no-fail-fast
 
+# With KUBECONFIG set its API server is used instead, by one test at a time and in namespaces of their own: see CONTRIBUTING.md.
 # The packages and the features are those of `test`: nothing is compiled again. First the binaries that stand beside the
 # tests, then the tests themselves (CLUSTER_TESTS: words of their names); two at a time, as each may have an API server of its own.
-test-cluster: ## the operator on a real API server: etcd, kube-apiserver and controllers, without nodes (cold: built in minutes)
-	@tests/tools/fetch etcd kubernetes
+test-cluster: ## the operator on a real API server: that of KUBECONFIG, else etcd, kube-apiserver and controllers (cold: built in minutes)
+	@if [ -z "$$KUBECONFIG" ]; then tests/tools/fetch etcd kubernetes; \
+	else tests/left-out cluster; command -v kubectl >/dev/null || tests/tools/fetch kubernetes; fi
 	$(RUN) test --workspace --no-run --test all --test cluster
 	RUST_TEST_THREADS=2 $(RUN) test --workspace --test cluster --no-fail-fast -- $(CLUSTER_TESTS)
 
@@ -45,17 +47,21 @@ check: ## formatting, lints, each crate alone, dependencies
 fmt: ## format all code
 	$(CARGO) fmt --all
 
-docs: ## write docs/configuration.md anew, from the tables that the config is read by
+docs: ## write anew what is made from code: docs/configuration.md, docs/syncmirror.md, and the files of crds and operator
 	$(RUN) run --quiet -p gosync-api --example configuration > docs/configuration.md.new
 	mv docs/configuration.md.new docs/configuration.md
+	GOSYNC_REGENERATE=1 $(RUN) test --quiet --workspace --test all
 
-bench: tools ## measure against rclone on the same server; results in bench/results
+bench: tools ## measure against rclone on the same server, and the operator on an API server; results in bench/results
 	$(RUN) build --release -p gosync
 	$(RUN) run --release -p gosync-tests --bin bench
 	$(RUN) run --release -p gosync-tests --bin bench line
 	$(RUN) run --release -p gosync-tests --bin bench scale
 	$(RUN) run --release -p gosync-tests --bin bench feed
 	$(RUN) run --release -p gosync-tests --bin bench fleet
+	tests/tools/fetch etcd kubernetes
+	$(RUN) build --release -p gosync-operator
+	$(RUN) run --release -p gosync-tests --bin bench operator
 
 clean: ## remove what these targets made: target, results and the built tools
 	$(CARGO) clean

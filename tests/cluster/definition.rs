@@ -3,10 +3,10 @@
 
 use std::collections::BTreeSet;
 
+use gosync_tests::cluster::control_plane::ControlPlane;
+use gosync_tests::cluster::host::file;
+use gosync_tests::cluster::kubectl::{Kubectl, Told};
 use serde_json::{Value, json};
-
-use crate::control_plane::{ControlPlane, file};
-use crate::kubectl::{Kubectl, Told};
 
 /// The smallest mirror, with `spec` over it.
 pub fn mirror(namespace: &str, name: &str, spec: &Value) -> Value {
@@ -161,15 +161,15 @@ fn messages() -> BTreeSet<String> {
 async fn every_rule_lets_pass_what_fits_and_says_what_does_not_in_dry_runs_too() {
     let cluster = ControlPlane::shared().await;
     let kubectl = cluster.kubectl();
-    kubectl.namespace("rules").await;
+    let ns = &kubectl.namespace("rules").await;
     let mut said = String::new();
     for (number, rule) in rules().iter().enumerate() {
         for (at_number, value) in rule.fits.iter().enumerate() {
-            let fits = mirror("rules", &format!("fits-{number}-{at_number}"), &at(rule.field, value.clone()));
+            let fits = mirror(ns, &format!("fits-{number}-{at_number}"), &at(rule.field, value.clone()));
             create(kubectl, &fits).accepted();
         }
         for value in &rule.breaks {
-            let told = create(kubectl, &mirror("rules", "breaks", &at(rule.field, value.clone())));
+            let told = create(kubectl, &mirror(ns, "breaks", &at(rule.field, value.clone())));
             told.refused(rule.message);
             assert!(told.err.contains("spec."), "which field it is has to be told: {}", told.err);
             said += &told.err;
@@ -178,12 +178,12 @@ async fn every_rule_lets_pass_what_fits_and_says_what_does_not_in_dry_runs_too()
 
     for direction in ["Pull", "Push"] {
         let one_way = json!({ "direction": direction, "conflictPolicy": "KeepBoth" });
-        let told = create(kubectl, &mirror("rules", "breaks", &one_way));
+        let told = create(kubectl, &mirror(ns, "breaks", &one_way));
         told.refused("conflictPolicy is for direction TwoWay only");
         said += &told.err;
     }
     for name in ["a.b".to_owned(), "a".repeat(64)] {
-        let told = create(kubectl, &mirror("rules", &name, &json!({})));
+        let told = create(kubectl, &mirror(ns, &name, &json!({})));
         told.refused("metadata.name has to be 63 small letters");
         said += &told.err;
     }
@@ -199,14 +199,14 @@ async fn every_rule_lets_pass_what_fits_and_says_what_does_not_in_dry_runs_too()
 async fn the_place_of_a_mirror_can_not_be_changed_and_the_rest_can() {
     let cluster = ControlPlane::shared().await;
     let kubectl = cluster.kubectl();
-    kubectl.namespace("places").await;
+    let ns = &kubectl.namespace("places").await;
     let place = json!({ "s3": { "prefix": "a/", "endpoint": "minio:9000" } });
-    kubectl.apply(&mirror("places", "models", &place)).accepted();
+    kubectl.apply(&mirror(ns, "models", &place)).accepted();
     let mut said = String::new();
     for (field, value) in [("bucket", "other"), ("prefix", "b/"), ("endpoint", "minio:9001")] {
         let edit = json!({ "spec": { "s3": { field: value } } }).to_string();
         for dry_run in ["--dry-run=server", "--dry-run=none"] {
-            let patch = ["patch", "smir", "models", "-n", "places", "--type=merge", dry_run, "-p", &edit];
+            let patch = ["patch", "smir", "models", "-n", ns, "--type=merge", dry_run, "-p", &edit];
             let told = kubectl.run(&patch);
             told.refused(&format!("{field} can't be changed: make another SyncMirror for another place"));
             said += &told.err;
@@ -219,16 +219,16 @@ async fn the_place_of_a_mirror_can_not_be_changed_and_the_rest_can() {
     assert_eq!(unsaid, [""; 0], "no refusal of these rules was seen");
 
     let edit = json!({ "spec": { "s3": { "region": "eu-west-1" }, "suspend": true, "direction": "Pull" } }).to_string();
-    kubectl.run(&["patch", "smir", "models", "-n", "places", "--type=merge", "-p", &edit]).accepted();
+    kubectl.run(&["patch", "smir", "models", "-n", ns, "--type=merge", "-p", &edit]).accepted();
 }
 
 #[tokio::test]
 async fn what_is_not_written_has_the_defaults_that_the_checks_of_a_file_give_it() {
     let cluster = ControlPlane::shared().await;
     let kubectl = cluster.kubectl();
-    kubectl.namespace("defaults").await;
+    let ns = &kubectl.namespace("defaults").await;
     for (name, spec) in [("smallest", json!({})), ("part", at("deleteGuard.maxPercent", json!(10)))] {
-        let written = mirror("defaults", name, &spec);
+        let written = mirror(ns, name, &spec);
         let stored = kubectl.create(&written).json();
         assert_eq!(stored["spec"]["intervalSeconds"], 60);
         assert_eq!(stored["spec"]["deleteGuard"]["maxFiles"], 10_000);
@@ -244,12 +244,11 @@ async fn what_is_not_written_has_the_defaults_that_the_checks_of_a_file_give_it(
 async fn an_edit_is_a_new_generation_and_a_status_is_not() {
     let cluster = ControlPlane::shared().await;
     let kubectl = cluster.kubectl();
-    kubectl.namespace("generations").await;
-    assert_eq!(kubectl.create(&mirror("generations", "models", &json!({}))).json()["metadata"]["generation"], 1);
+    let ns = &kubectl.namespace("generations").await;
+    assert_eq!(kubectl.create(&mirror(ns, "models", &json!({}))).json()["metadata"]["generation"], 1);
     let patch = |subresource: &[&str], patch: Value| {
         let patch = patch.to_string();
-        let mut arguments =
-            vec!["patch", "smir", "models", "-n", "generations", "-o", "json", "--type=merge", "-p", &patch];
+        let mut arguments = vec!["patch", "smir", "models", "-n", ns, "-o", "json", "--type=merge", "-p", &patch];
         arguments.extend(subresource);
         kubectl.run(&arguments).json()
     };

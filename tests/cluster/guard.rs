@@ -1,9 +1,10 @@
 //! The guard while no operator is there: what it refuses and with which words, what it never touches, and how it is removed.
 
+use gosync_tests::cluster::control_plane::{ControlPlane, pod};
+use gosync_tests::cluster::host::own;
 use gosync_tests::wait;
 use serde_json::{Value, json};
 
-use crate::control_plane::{ControlPlane, pod};
 use crate::definition::mirror;
 
 /// A pod that asks for the agent of the mirror `models`.
@@ -27,16 +28,16 @@ fn trainer(namespace: &str, name: &str) -> Value {
 async fn a_pod_that_asks_and_has_no_agent_is_refused_while_the_operator_is_away() {
     let cluster = ControlPlane::shared().await;
     let kubectl = cluster.kubectl();
-    kubectl.namespace("asking").await;
-    for told in [kubectl.create(&asking("asking")), kubectl.dry_run(&asking("asking"))] {
+    let ns = &kubectl.namespace("asking").await;
+    for told in [kubectl.create(&asking(ns)), kubectl.dry_run(&asking(ns))] {
         told.refused("this pod asks for a GoSync agent (gosync.dev/inject) and has none");
         told.refused("the GoSync operator did not answer; the pod is accepted once it does");
-        told.refused("kubectl delete validatingadmissionpolicybinding gosync-guard");
+        told.refused(&own("kubectl delete validatingadmissionpolicybinding gosync-guard"));
     }
-    let mut impostor = asking("asking");
+    let mut impostor = asking(ns);
     impostor["spec"]["initContainers"] = json!([{ "name": "gosync-agent", "image": "x" }]);
     kubectl.create(&impostor).refused("and has none");
-    let mut told_why = asking("asking");
+    let mut told_why = asking(ns);
     told_why["metadata"]["annotations"]["gosync.dev/not-injected"] = json!("apply SyncMirror models first");
     kubectl.create(&told_why).refused("apply SyncMirror models first");
 }
@@ -45,10 +46,10 @@ async fn a_pod_that_asks_and_has_no_agent_is_refused_while_the_operator_is_away(
 async fn the_owner_of_a_refused_pod_tells_why() {
     let cluster = ControlPlane::shared().await;
     let kubectl = cluster.kubectl();
-    kubectl.namespace("owners").await;
-    let template = asking("owners");
+    let ns = &kubectl.namespace("owners").await;
+    let template = asking(ns);
     let deployment = json!({
-        "apiVersion": "apps/v1", "kind": "Deployment", "metadata": { "name": "web", "namespace": "owners" },
+        "apiVersion": "apps/v1", "kind": "Deployment", "metadata": { "name": "web", "namespace": ns },
         "spec": {
             "selector": { "matchLabels": { "gosync.dev/inject": "true" } },
             "template": {
@@ -59,7 +60,7 @@ async fn the_owner_of_a_refused_pod_tells_why() {
     });
     kubectl.apply(&deployment).accepted();
     wait::until("the Deployment says that its pods are refused, and why", async || {
-        let deployment = kubectl.get("owners", &["deployment", "web"]);
+        let deployment = kubectl.get(ns, &["deployment", "web"]);
         let told = deployment["status"]["conditions"].to_string();
         wait::hold(told.contains("ReplicaFailure") && told.contains("this pod asks for a GoSync agent"), told)
     })
@@ -70,26 +71,27 @@ async fn the_owner_of_a_refused_pod_tells_why() {
 async fn nobody_who_did_not_ask_is_in_its_way() {
     let cluster = ControlPlane::shared().await;
     let kubectl = cluster.kubectl();
-    kubectl.namespace("others").await;
+    let ns = &kubectl.namespace("others").await;
     let metadata = [
-        json!({ "name": "plain", "namespace": "others" }),
-        json!({ "name": "labelled", "namespace": "others", "labels": { "app": "web" } }),
-        json!({ "name": "opted-out", "namespace": "others", "labels": { "gosync.dev/inject": "false" } }),
-        json!({ "name": "noted", "namespace": "others", "annotations": { "gosync.dev/mirrors": "models" } }),
+        json!({ "name": "plain", "namespace": ns }),
+        json!({ "name": "labelled", "namespace": ns, "labels": { "app": "web" } }),
+        json!({ "name": "opted-out", "namespace": ns, "labels": { "gosync.dev/inject": "false" } }),
+        json!({ "name": "noted", "namespace": ns, "annotations": { "gosync.dev/mirrors": "models" } }),
         json!({
-            "name": "may-start-without", "namespace": "others",
+            "name": "may-start-without", "namespace": ns,
             "labels": { "gosync.dev/inject": "true" }, "annotations": { "gosync.dev/guard": "Off" },
         }),
-        json!({ "name": "of-the-system", "namespace": "kube-system", "labels": { "gosync.dev/inject": "true" } }),
     ];
     for metadata in metadata {
         let told = kubectl.create(&pod(metadata)).accepted();
         assert_eq!(told.err, "", "not even a warning");
     }
+    let of_the_system = json!({ "name": "x", "namespace": "kube-system", "labels": { "gosync.dev/inject": "true" } });
+    assert_eq!(kubectl.dry_run(&pod(of_the_system)).accepted().err, "");
     // What runs stays alone: labels that come later, status, the end.
-    kubectl.run(&["label", "pod", "plain", "-n", "others", "gosync.dev/inject=true"]).accepted();
-    kubectl.run(&["annotate", "pod", "plain", "-n", "others", "a=b"]).accepted();
-    kubectl.run(&["delete", "pod", "plain", "-n", "others", "--grace-period=0", "--force"]).accepted();
+    kubectl.run(&["label", "pod", "plain", "-n", ns, "gosync.dev/inject=true"]).accepted();
+    kubectl.run(&["annotate", "pod", "plain", "-n", ns, "a=b"]).accepted();
+    kubectl.run(&["delete", "pod", "plain", "-n", ns, "--grace-period=0", "--force"]).accepted();
 }
 
 #[tokio::test]
@@ -98,7 +100,7 @@ async fn a_selected_pod_without_an_agent_starts_with_a_warning_unless_the_mirror
     let kubectl = cluster.kubectl();
     let warning = "SyncMirror models selects this pod, which has no GoSync agent";
     for (namespace, guard) in [("selected", ""), ("warned", "Warn"), ("off", "Off"), ("denied", "Deny")] {
-        kubectl.namespace(namespace).await;
+        let namespace = &kubectl.namespace(namespace).await;
         kubectl.apply(&selecting(namespace, guard)).accepted();
         // The policies see mirrors by a watch of the API server's.
         wait::until("the guard knows the mirror", async || {
@@ -121,14 +123,14 @@ async fn a_selected_pod_without_an_agent_starts_with_a_warning_unless_the_mirror
             }
             "Off" => assert_eq!(told.accepted().err, ""),
             _ => assert!(
-                told.accepted().err.contains("kubectl delete validatingadmissionpolicybinding gosync-guard-warn")
+                told.accepted().err.contains(&own("kubectl delete validatingadmissionpolicybinding gosync-guard-warn"))
             ),
         }
         let other = pod(json!({ "name": "other", "namespace": namespace, "labels": { "app": "web" } }));
         assert_eq!(kubectl.create(&other).accepted().err, "");
     }
     let elsewhere = trainer("default", "elsewhere");
-    assert_eq!(kubectl.create(&elsewhere).accepted().err, "", "a mirror speaks for its namespace alone");
+    assert_eq!(kubectl.dry_run(&elsewhere).accepted().err, "", "a mirror speaks for its namespace alone");
 }
 
 /// The last words of the message.
@@ -142,14 +144,14 @@ async fn each_check_is_gone_by_the_command_that_its_message_names() {
     // Others rely on the guard of theirs.
     let cluster = ControlPlane::start().await;
     let kubectl = cluster.kubectl();
-    kubectl.namespace("ml").await;
-    kubectl.namespace("warned").await;
-    kubectl.apply(&selecting("ml", "Deny")).accepted();
-    kubectl.apply(&selecting("warned", "Warn")).accepted();
+    let ml = &kubectl.namespace("ml").await;
+    let warned = &kubectl.namespace("warned").await;
+    kubectl.apply(&selecting(ml, "Deny")).accepted();
+    kubectl.apply(&selecting(warned, "Warn")).accepted();
     for (pod, check) in [
         (asking("default"), "gosync-guard"),
-        (trainer("ml", "t"), "gosync-guard-deny"),
-        (trainer("warned", "t"), "gosync-guard-warn"),
+        (trainer(ml, "t"), "gosync-guard-deny"),
+        (trainer(warned, "t"), "gosync-guard-warn"),
     ] {
         let told = wait::until("it speaks of the pod", async || {
             let told = kubectl.dry_run(&pod);
@@ -157,7 +159,7 @@ async fn each_check_is_gone_by_the_command_that_its_message_names() {
         })
         .await;
         let command = way_out(&told.err);
-        assert_eq!(command[2], check);
+        assert_eq!(command[2], own(check));
         kubectl.run(&command).accepted();
         wait::until("nothing is said any more", async || {
             let told = kubectl.dry_run(&pod);

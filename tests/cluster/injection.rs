@@ -3,15 +3,16 @@
 use std::collections::BTreeSet;
 
 use gosync_operator::inject::inject;
+use gosync_tests::cluster::control_plane::pod;
+use gosync_tests::cluster::host;
+use gosync_tests::cluster::kubectl::{Kubectl, Told};
+use gosync_tests::cluster::operator::{IMAGE, Installation, name};
 use gosync_tests::wait;
 use serde_json::{Value, json};
 
 use crate::cases::{Case, all};
-use crate::control_plane::pod;
 use crate::definition::mirror;
-use crate::kubectl::{Kubectl, Told};
 use crate::mesh::Mesh;
-use crate::operator::{IMAGE, Installation, NAME};
 
 /// What an API server refuses by itself, with its words: these cases stay with the operator's own tests.
 const IMPOSSIBLE: &[(&str, &str)] = &[
@@ -23,7 +24,8 @@ const IMPOSSIBLE: &[(&str, &str)] = &[
 
 /// The namespace of a case, for what the case calls so.
 fn namespace(case: &Case, called: &str) -> String {
-    if called == "ml" { case.name.to_owned() } else { format!("{}-{called}", case.name) }
+    let name = format!("{}-{}", host::run(), case.name);
+    if called == "ml" { name } else { format!("{name}-{called}") }
 }
 
 fn called(pod: &Value) -> &str {
@@ -89,7 +91,7 @@ fn create(kubectl: &Kubectl, pod: &Value, dry_run: bool) -> Told {
 async fn prepare(kubectl: &Kubectl, cases: &[Case]) {
     let mut objects = Vec::new();
     let mut namespaces = BTreeSet::new();
-    let mut selecting = BTreeSet::from(["canary".to_owned()]);
+    let mut selecting = BTreeSet::new();
     let mut config_maps = BTreeSet::new();
     for case in cases {
         let mut names = BTreeSet::from([namespace(case, "ml"), namespace(case, called(&case.pod))]);
@@ -99,7 +101,9 @@ async fn prepare(kubectl: &Kubectl, cases: &[Case]) {
         };
         while let Some(name) = names.pop_first() {
             let metadata = json!({ "name": name, "labels": labels });
-            objects.push(json!({ "apiVersion": "v1", "kind": "Namespace", "metadata": metadata }));
+            let mut object = json!({ "apiVersion": "v1", "kind": "Namespace", "metadata": metadata });
+            host::label(&mut object);
+            objects.push(object);
             namespaces.insert(name);
         }
         for mirror in &case.mirrors {
@@ -116,8 +120,9 @@ async fn prepare(kubectl: &Kubectl, cases: &[Case]) {
     let list = json!({ "apiVersion": "v1", "kind": "List", "items": objects });
     kubectl.run_with(&["create", "-f", "-"], &list.to_string()).accepted();
     // What comes last is known last.
-    kubectl.namespace("canary").await;
-    kubectl.create(&mirror("canary", "models", &json!({ "selector": {} }))).accepted();
+    let ns = &kubectl.namespace("canary").await;
+    kubectl.create(&mirror(ns, "models", &json!({ "selector": {} }))).accepted();
+    selecting.insert(ns.clone());
 
     wait::until("there is a ConfigMap of every mirror", async || {
         let maps = kubectl.run(&["get", "configmaps", "-A", "-l", "gosync.dev/mirror", "-o", "json"]).json();
@@ -130,18 +135,21 @@ async fn prepare(kubectl: &Kubectl, cases: &[Case]) {
     })
     .await;
     wait::until("pods of every namespace with a selecting mirror are asked about", async || {
-        let configuration = kubectl.get("default", &["mutatingwebhookconfiguration", NAME]);
+        let configuration = kubectl.get("default", &["mutatingwebhookconfiguration", &name()]);
         let asked = configuration["webhooks"][1]["namespaceSelector"].to_string();
         let missing: Vec<&String> = selecting.iter().filter(|name| !asked.contains(&format!("\"{name}\""))).collect();
         wait::hold(missing.is_empty(), format!("{missing:?}"))
     })
     .await;
     wait::until("every namespace has its service account", async || {
-        let accounts = kubectl.run(&["get", "serviceaccounts", "-A", "-o", "name"]).accepted().out;
-        wait::hold(accounts.lines().count() >= namespaces.len(), accounts)
+        let accounts = kubectl.run(&["get", "serviceaccounts", "-A", "-o", "jsonpath={.items[*].metadata.namespace}"]);
+        let accounts = accounts.accepted().out;
+        let there: BTreeSet<&str> = accounts.split_whitespace().collect();
+        let missing: Vec<&String> = namespaces.iter().filter(|name| !there.contains(name.as_str())).collect();
+        wait::hold(missing.is_empty(), format!("{missing:?}"))
     })
     .await;
-    injected_at_all(kubectl, "canary").await;
+    injected_at_all(kubectl, ns).await;
 }
 
 /// Waits until a plain pod of that namespace gets an agent.
@@ -228,13 +236,13 @@ async fn the_api_server_makes_of_every_shape_of_pod_what_the_decision_says_in_dr
 async fn a_mesh_proxy_that_comes_in_after_the_agent_is_before_it_when_the_pod_is_made() {
     let installation = Installation::start().await;
     let kubectl = installation.kubectl();
-    kubectl.namespace("ml").await;
-    kubectl.create(&mirror("ml", "models", &json!({ "selector": {} }))).accepted();
-    injected_at_all(kubectl, "ml").await;
-    let mesh = Mesh::start("ml").await;
+    let ns = &kubectl.namespace("ml").await;
+    kubectl.create(&mirror(ns, "models", &json!({ "selector": {} }))).accepted();
+    injected_at_all(kubectl, ns).await;
+    let mesh = Mesh::start(ns, installation.cluster.address()).await;
     kubectl.apply(&mesh.configuration).accepted();
     let made = wait::until("the mesh is asked too", async || {
-        let told = kubectl.dry_run(&pod(json!({ "name": "t", "namespace": "ml" })));
+        let told = kubectl.dry_run(&pod(json!({ "name": "t", "namespace": ns })));
         if told.out.contains("istio-proxy") { Ok(told.json()) } else { Err(told.err) }
     })
     .await;
@@ -249,10 +257,9 @@ async fn a_mesh_proxy_that_comes_in_after_the_agent_is_before_it_when_the_pod_is
 async fn no_pod_is_asked_about_where_no_mirror_is() {
     let installation = Installation::start().await;
     let kubectl = installation.kubectl();
-    kubectl.namespace("without").await;
+    let ns = &kubectl.namespace("without").await;
     for name in ["plain", "labelled"] {
-        let told =
-            kubectl.create(&pod(json!({ "name": name, "namespace": "without", "labels": { "app": "trainer" } })));
+        let told = kubectl.create(&pod(json!({ "name": name, "namespace": ns, "labels": { "app": "trainer" } })));
         assert_eq!(told.accepted().err, "");
     }
     let asked = installation.operator.count("gosync_injection_requests_total", "").await;

@@ -2,11 +2,13 @@
 //! containers, as a native sidecar.
 
 use std::convert::Infallible;
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use bytes::Bytes;
+use gosync_tests::cluster::host;
 use http_body_util::{BodyExt as _, Full};
 use hyper::body::Incoming;
 use hyper::service::service_fn;
@@ -28,11 +30,11 @@ pub struct Mesh {
 
 impl Mesh {
     /// Asked about the pods of one namespace.
-    pub async fn start(namespace: &str) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let port = listener.local_addr().unwrap().port();
+    pub async fn start(namespace: &str, address: IpAddr) -> Self {
+        let listener = TcpListener::bind((address, 0)).await.unwrap();
+        let url = format!("https://{}/", listener.local_addr().unwrap());
         let key = KeyPair::generate().unwrap();
-        let certificate = CertificateParams::new(vec!["127.0.0.1".to_owned()]).unwrap().self_signed(&key).unwrap();
+        let certificate = CertificateParams::new(vec![address.to_string()]).unwrap().self_signed(&key).unwrap();
         let private = pki_types::PrivateKeyDer::try_from(key.serialize_der()).unwrap();
         let config = ServerConfig::builder_with_provider(Arc::new(crypto::ring::default_provider()))
             .with_safe_default_protocol_versions()
@@ -52,15 +54,15 @@ impl Mesh {
             }
         });
         // The names say the order: this one comes after the operator's.
-        let configuration = json!({
+        let mut configuration = json!({
             "apiVersion": "admissionregistration.k8s.io/v1",
             "kind": "MutatingWebhookConfiguration",
-            "metadata": { "name": "z-mesh" },
+            "metadata": { "name": format!("z-{}", host::run()) },
             "webhooks": [{
                 "name": "mesh.example.org",
                 "admissionReviewVersions": ["v1"],
                 "clientConfig": {
-                    "url": format!("https://127.0.0.1:{port}/"),
+                    "url": url,
                     "caBundle": BASE64_STANDARD.encode(certificate.pem()),
                 },
                 "rules": [{ "apiGroups": [""], "apiVersions": ["v1"], "operations": ["CREATE"], "resources": ["pods"] }],
@@ -68,6 +70,7 @@ impl Mesh {
                 "sideEffects": "None",
             }],
         });
+        host::label(&mut configuration);
         Self { task: task.abort_handle(), configuration }
     }
 }

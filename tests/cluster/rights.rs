@@ -1,10 +1,13 @@
 //! What the operator may do and what it may not, asked by itself.
 
-use crate::control_plane::ControlPlane;
-use crate::operator::{NAME, NAMESPACE, install};
+use gosync_tests::cluster::control_plane::ControlPlane;
+use gosync_tests::cluster::host::own;
+use gosync_tests::cluster::operator::{install, name, namespace};
 
 /// A namespace that holds nothing of the operator's.
 const OTHER: &str = "default";
+/// The operator's own, by the name that the files of the repository have for it.
+const SYSTEM: &str = "gosync-system";
 
 /// Verbs, what they are done to, and where: what the operator does.
 const MAY: &[(&str, &str, &str)] = &[
@@ -20,9 +23,9 @@ const MAY: &[(&str, &str, &str)] = &[
     ("get list watch", "jobs.batch", OTHER),
     ("create patch", "events.events.k8s.io", OTHER),
     ("get list watch patch", "mutatingwebhookconfigurations.admissionregistration.k8s.io/gosync-operator", ""),
-    ("get create patch", "leases.coordination.k8s.io", NAMESPACE),
-    ("create", "secrets", NAMESPACE),
-    ("get list watch update", "secrets/gosync-operator-certificate", NAMESPACE),
+    ("get create patch", "leases.coordination.k8s.io", SYSTEM),
+    ("create", "secrets", SYSTEM),
+    ("get list watch update", "secrets/gosync-operator-certificate", SYSTEM),
     ("patch", "replicasets.apps", OTHER),
     ("patch", "deployments.apps", OTHER),
     ("create", "pods", OTHER),
@@ -32,8 +35,8 @@ const MAY: &[(&str, &str, &str)] = &[
 const MAY_NOT: &[(&str, &str, &str)] = &[
     ("get list watch create patch update delete", "secrets", OTHER),
     ("get list watch delete", "secrets", "kube-system"),
-    ("list patch delete", "secrets", NAMESPACE),
-    ("get", "secrets/another", NAMESPACE),
+    ("list patch delete", "secrets", SYSTEM),
+    ("get", "secrets/another", SYSTEM),
     ("get list watch delete", "configmaps", OTHER),
     ("update patch delete", "pods", OTHER),
     ("create", "pods/exec", OTHER),
@@ -53,7 +56,7 @@ const MAY_NOT: &[(&str, &str, &str)] = &[
     ("get patch delete", "validatingwebhookconfigurations.admissionregistration.k8s.io", ""),
     ("get patch delete", "validatingadmissionpolicybindings.admissionregistration.k8s.io", ""),
     ("create patch bind escalate", "clusterroles.rbac.authorization.k8s.io", ""),
-    ("create patch", "rolebindings.rbac.authorization.k8s.io", NAMESPACE),
+    ("create patch", "rolebindings.rbac.authorization.k8s.io", SYSTEM),
     ("create", "serviceaccounts/token", OTHER),
     ("impersonate", "users", ""),
     ("get", "persistentvolumeclaims", OTHER),
@@ -64,16 +67,17 @@ const MAY_NOT: &[(&str, &str, &str)] = &[
 async fn the_operator_may_do_what_it_does_and_not_what_it_has_no_business_with() {
     let cluster = ControlPlane::start().await;
     install(cluster.kubectl()).await;
-    let own = cluster.as_account(NAMESPACE, NAME);
+    let account = cluster.as_account(&namespace(), &name());
     let mut wrong = Vec::new();
     for (answer, questions) in [("yes", MAY), ("no", MAY_NOT)] {
         for (verbs, resource, namespace) in questions {
+            let (resource, namespace) = (own(resource), own(namespace));
             // What is a part of all objects of a kind, and what is one of them.
             let subresources =
                 ["status", "exec", "attach", "portforward", "log", "ephemeralcontainers", "eviction", "token"];
             let (resource, subresource) = match resource.split_once('/') {
                 Some((resource, part)) if subresources.contains(&part) => (resource, format!("--subresource={part}")),
-                _ => (*resource, String::new()),
+                _ => (resource.as_str(), String::new()),
             };
             for verb in verbs.split(' ') {
                 let mut arguments = vec!["auth", "can-i", verb, resource];
@@ -81,9 +85,9 @@ async fn the_operator_may_do_what_it_does_and_not_what_it_has_no_business_with()
                     arguments.push(&subresource);
                 }
                 if !namespace.is_empty() {
-                    arguments.extend(["-n", namespace]);
+                    arguments.extend(["-n", &namespace]);
                 }
-                let told = own.run(&arguments);
+                let told = account.run(&arguments);
                 // What the API server never heard of, nobody may.
                 if told.out.trim() != answer || told.err.contains("doesn't have a resource type") {
                     wrong.push(format!("{}: {} {}", arguments[2..].join(" "), told.out.trim(), told.err.trim()));

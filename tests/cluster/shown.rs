@@ -1,16 +1,18 @@
 //! What `kubectl get` and `kubectl explain` show of a SyncMirror.
 
+use gosync_tests::cluster::control_plane::ControlPlane;
+use gosync_tests::cluster::host::file;
+use gosync_tests::wait;
 use serde_json::{Value, json};
 
-use crate::control_plane::{ControlPlane, file};
 use crate::definition::mirror;
 
 #[tokio::test]
 async fn a_list_shows_how_mirrors_fare_and_a_wide_one_where_they_are() {
     let cluster = ControlPlane::shared().await;
     let kubectl = cluster.kubectl();
-    kubectl.namespace("columns").await;
-    kubectl.apply(&mirror("columns", "models", &json!({ "s3": { "prefix": "m/" }, "direction": "Pull" }))).accepted();
+    let ns = &kubectl.namespace("columns").await;
+    kubectl.apply(&mirror(ns, "models", &json!({ "s3": { "prefix": "m/" }, "direction": "Pull" }))).accepted();
     let status = json!({ "status": {
         "conditions": [{
             "type": "Ready", "status": "False", "reason": "PodsMissingAgent", "message": "m",
@@ -19,12 +21,12 @@ async fn a_list_shows_how_mirrors_fare_and_a_wide_one_where_they_are() {
         "summary": "11/12 in sync, 1 hydrating", "pendingFiles": 7, "lagSeconds": 31, "conflicts": 2,
     } });
     let status = status.to_string();
-    let patch = ["patch", "smir", "models", "-n", "columns", "--subresource=status", "--type=merge", "-p", &status];
+    let patch = ["patch", "smir", "models", "-n", ns, "--subresource=status", "--type=merge", "-p", &status];
     kubectl.run(&patch).accepted();
 
     // Columns stand below their names.
     let shown = |arguments: &[&str]| -> Vec<(String, String)> {
-        let table = kubectl.run(&[&["get", "-n", "columns"], arguments].concat()).accepted().out;
+        let table = kubectl.run(&[&["get", "-n", ns], arguments].concat()).accepted().out;
         let (names, row) = table.split_once('\n').unwrap();
         let mut begins: Vec<usize> = Vec::new();
         let mut cells = Vec::new();
@@ -79,7 +81,11 @@ async fn every_field_is_explained() {
     fields(schema, "syncmirror", &mut all);
     assert!(all.len() > 80, "{all:?}");
 
-    let tree = kubectl.run(&["explain", "syncmirror", "--recursive"]).accepted().out;
+    let tree = wait::until("the API server knows the definition's words", async || {
+        let told = kubectl.run(&["explain", "syncmirror", "--recursive"]);
+        if told.ok { Ok(told.out) } else { Err(told.err) }
+    })
+    .await;
     for path in &all {
         let name = path.rsplit('.').next().unwrap();
         assert!(tree.lines().any(|line| line.split_whitespace().next() == Some(name)), "{path} isn't in\n{tree}");

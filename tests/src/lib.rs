@@ -7,6 +7,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 pub mod agent;
+pub mod cluster;
 pub mod dev_store;
 pub mod feed;
 pub mod fleet;

@@ -4,8 +4,10 @@ use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use gosync_tests::{tools, wait};
+use crate::wait;
 use serde_json::{Value, json};
+
+use super::host;
 
 /// kubectl with one identity.
 #[derive(Clone)]
@@ -48,7 +50,7 @@ impl Told {
 impl Kubectl {
     /// With an identity that a file says.
     pub fn new(kubeconfig: &Path) -> Self {
-        Self { binary: tools::path("kubectl"), kubeconfig: kubeconfig.to_owned() }
+        Self { binary: host::kubectl(), kubeconfig: kubeconfig.to_owned() }
     }
 
     pub fn kubeconfig(&self) -> &Path {
@@ -61,12 +63,16 @@ impl Kubectl {
 
     /// The same with something to read.
     pub fn run_with(&self, arguments: &[&str], input: &str) -> Told {
-        let mut child = Command::new(&self.binary)
+        let mut command = Command::new(&self.binary);
+        if !host::given() {
+            // Somebody's cluster may ask for helpers of his to log in.
+            command.env_clear();
+        }
+        let mut child = command
             .args(arguments)
-            .env_clear()
-            // What it caches, it caches beside the kubeconfig.
-            .env("HOME", self.kubeconfig.parent().unwrap())
             .env("KUBECONFIG", &self.kubeconfig)
+            // What it knows of one API server is nothing for the next.
+            .env("KUBECACHEDIR", self.kubeconfig.parent().unwrap())
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
@@ -82,8 +88,10 @@ impl Kubectl {
         self.run_with(&["apply", "-o", "json", "-f", "-"], &object.to_string())
     }
 
-    pub fn apply_file(&self, path: &Path) {
-        self.run(&["apply", "--server-side", "-f", path.to_str().unwrap()]).accepted();
+    pub fn apply_all(&self, objects: &[Value]) {
+        // No list: kubectl checks those itself, by less than the API server knows.
+        let objects: Vec<String> = objects.iter().map(Value::to_string).collect();
+        self.run_with(&["apply", "--server-side", "-f", "-"], &objects.join("\n")).accepted();
     }
 
     pub fn create(&self, object: &Value) -> Told {
@@ -103,18 +111,17 @@ impl Kubectl {
         if told.out.is_empty() { Value::Null } else { told.json() }
     }
 
-    /// Makes a namespace in which pods can be made.
-    pub async fn namespace(&self, name: &str) {
-        self.labelled_namespace(name, json!({})).await;
-    }
-
-    pub async fn labelled_namespace(&self, name: &str, labels: Value) {
-        let metadata = json!({ "name": name, "labels": labels });
-        self.create(&json!({ "apiVersion": "v1", "kind": "Namespace", "metadata": metadata })).accepted();
+    /// Makes a namespace in which pods can be made. Its name is one of this run's.
+    pub async fn namespace(&self, name: &str) -> String {
+        let name = format!("{}-{name}", host::run());
+        let mut namespace = json!({ "apiVersion": "v1", "kind": "Namespace", "metadata": { "name": name } });
+        host::label(&mut namespace);
+        self.create(&namespace).accepted();
         wait::until("the namespace has its service account", async || {
-            let account = self.get(name, &["serviceaccount", "default"]);
+            let account = self.get(&name, &["serviceaccount", "default"]);
             wait::hold(!account.is_null(), "none yet")
         })
         .await;
+        name
     }
 }

@@ -1,39 +1,41 @@
 //! An API server of one's own with its store and its controllers, on free loopback ports and in a folder of its own. It
 //! has no nodes: pods are objects that nothing runs.
 //!
-//! Everything is ended by process id when its owner is dropped. An API server that went away comes back on the same port
-//! with what it stored.
+//! Where `KUBECONFIG` is set, its API server is used instead, by one test at a time. Everything is ended by process id when its
+//! owner is dropped. An API server that went away comes back on the same port with what it stored.
 
+use std::net::{IpAddr, Ipv4Addr};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
 use std::time::Duration;
 
-use gosync_tests::process::{Folder, Process, free_port};
-use gosync_tests::shared::Shared;
-use gosync_tests::{tools, wait};
+use crate::process::{Folder, Process, free_port};
+use crate::shared::Shared;
+use crate::{tools, wait};
 use serde_json::{Value, json};
 
-use crate::certificates;
-use crate::kubectl::Kubectl;
+use super::certificates;
+use super::host::{self, Guest, objects, own};
+use super::kubectl::Kubectl;
 
 /// Two cores that compile something else beside.
 const START: Duration = Duration::from_secs(180);
 
-/// A running control plane with the definition of SyncMirror and the guard.
+/// An API server with the definition of SyncMirror and the guard.
 pub struct ControlPlane {
     // Before the folder, and in this order: fields are dropped as they stand here.
+    guest: Option<Guest>,
+    processes: Option<Processes>,
+    folder: Folder,
+    kubectl: Kubectl,
+}
+
+/// One of the tests' own.
+struct Processes {
     _controllers: Process,
     api_server: Process,
     _etcd: Process,
-    folder: Folder,
-    kubectl: Kubectl,
-    url: String,
-}
-
-/// A file of the repository.
-pub fn file(path: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().join(path)
 }
 
 impl ControlPlane {
@@ -44,11 +46,23 @@ impl ControlPlane {
         PLACE.get(Self::start).await
     }
 
+    /// One of one's own. Guests of somebody's cluster take turns instead.
     pub async fn start() -> Self {
+        if host::given() {
+            let folder = Folder::new("cluster");
+            let admin = folder.path().join("admin.kubeconfig");
+            let guest = Guest::enter(&admin).await;
+            let started = Self { guest: Some(guest), processes: None, folder, kubectl: Kubectl::new(&admin) };
+            started.prepare().await;
+            return started;
+        }
         // None of them takes port 0 and tells which it got, and a port that was free may be taken by the time it is bound.
         for _ in 0..5 {
             match Self::try_start().await {
-                Ok(started) => return started,
+                Ok(started) => {
+                    started.prepare().await;
+                    return started;
+                }
                 Err(ended) if ended.contains("address already in use") => continue,
                 Err(ended) => panic!("{ended}"),
             }
@@ -60,8 +74,7 @@ impl ControlPlane {
         let folder = Folder::new("cluster");
         certificates::write(folder.path());
         let url = format!("https://127.0.0.1:{}", free_port());
-        let certificate = json!({ "client-certificate": "admin.pem", "client-key": "admin.key" });
-        let admin = write_kubeconfig(folder.path(), "admin", &url, certificate);
+        let admin = write_kubeconfig(folder.path(), &url);
         let kubectl = Kubectl::new(&admin);
         let start =
             |name: &str, command: Command| Process::start(name, command, &folder.path().join(format!("{name}.log")));
@@ -80,17 +93,28 @@ impl ControlPlane {
         })
         .await?;
 
-        kubectl.apply_file(&file("crds/syncmirrors.gosync.dev.yaml"));
+        let processes = Processes { _controllers: controllers, api_server, _etcd: etcd };
+        Ok(Self { guest: None, processes: Some(processes), folder, kubectl })
+    }
+
+    /// The definition of SyncMirror and the guard.
+    async fn prepare(&self) {
+        let kubectl = &self.kubectl;
+        kubectl.apply_all(&objects("crds/syncmirrors.gosync.dev.yaml"));
         let established = ["wait", "--for=condition=Established", "crd/syncmirrors.gosync.dev", "--timeout=60s"];
         kubectl.run(&established).accepted();
-        kubectl.apply_file(&file("operator/guard.yaml"));
+        kubectl.apply_all(&objects("operator/guard.yaml"));
         wait::until("the guard is on its post", async || {
             let asks = json!({ "name": "asks", "namespace": "default", "labels": { "gosync.dev/inject": "true" } });
             let told = kubectl.dry_run(&pod(asks));
-            wait::hold(!told.ok && told.err.contains("gosync-guard"), format!("{told:?}"))
+            wait::hold(!told.ok && told.err.contains(&own("gosync-guard")), format!("{told:?}"))
         })
         .await;
-        Ok(Self { _controllers: controllers, api_server, _etcd: etcd, folder, kubectl, url })
+    }
+
+    /// Where API servers reach this machine.
+    pub fn address(&self) -> IpAddr {
+        self.guest.as_ref().map_or(Ipv4Addr::LOCALHOST.into(), |guest| guest.address)
     }
 
     /// kubectl as the one who may do everything.
@@ -106,18 +130,23 @@ impl ControlPlane {
     /// kubectl as a service account, by a token of an hour.
     pub fn as_account(&self, namespace: &str, name: &str) -> Kubectl {
         let token = self.kubectl.run(&["create", "token", name, "-n", namespace, "--duration=1h"]).accepted().out;
-        Kubectl::new(&write_kubeconfig(self.folder.path(), name, &self.url, json!({ "token": token.trim() })))
+        let mut config: Value = serde_json::from_slice(&std::fs::read(self.kubectl.kubeconfig()).unwrap()).unwrap();
+        config["users"][0]["user"] = json!({ "token": token.trim() });
+        let path = self.folder.path().join(format!("{name}.kubeconfig"));
+        std::fs::write(&path, config.to_string()).unwrap();
+        Kubectl::new(&path)
     }
 
     /// SIGKILL: connections are refused until [`ControlPlane::back`].
     pub fn away(&mut self) {
-        self.api_server.kill();
+        self.processes.as_mut().unwrap().api_server.kill();
     }
 
     /// On the same port, with all it had stored.
     pub async fn back(&mut self) {
-        self.api_server.restart();
-        ready(&self.kubectl, &mut [&mut self.api_server]).await.unwrap_or_else(|ended| panic!("{ended}"));
+        let api_server = &mut self.processes.as_mut().unwrap().api_server;
+        api_server.restart();
+        ready(&self.kubectl, &mut [api_server]).await.unwrap_or_else(|ended| panic!("{ended}"));
     }
 }
 
@@ -129,21 +158,24 @@ pub fn pod(metadata: Value) -> Value {
         "apiVersion": "v1",
         "kind": "Pod",
         "metadata": metadata,
-        "spec": { "containers": [container], "volumes": [{ "name": "data", "emptyDir": {} }] },
+        // Nobody runs it, whatever nodes there are.
+        "spec": {
+            "schedulerName": "nobody", "containers": [container], "volumes": [{ "name": "data", "emptyDir": {} }],
+        },
     })
 }
 
-/// A kubeconfig for a user, in that folder.
-fn write_kubeconfig(folder: &Path, user: &str, url: &str, proof: Value) -> PathBuf {
+/// The kubeconfig of the one who may do everything, in that folder.
+fn write_kubeconfig(folder: &Path, url: &str) -> PathBuf {
     let config = json!({
         "apiVersion": "v1",
         "kind": "Config",
         "clusters": [{ "name": "tests", "cluster": { "server": url, "certificate-authority": "ca.pem" } }],
-        "users": [{ "name": user, "user": proof }],
-        "contexts": [{ "name": "tests", "context": { "cluster": "tests", "user": user } }],
+        "users": [{ "name": "admin", "user": { "client-certificate": "admin.pem", "client-key": "admin.key" } }],
+        "contexts": [{ "name": "tests", "context": { "cluster": "tests", "user": "admin" } }],
         "current-context": "tests",
     });
-    let path = folder.join(format!("{user}.kubeconfig"));
+    let path = folder.join("admin.kubeconfig");
     std::fs::write(&path, config.to_string()).unwrap();
     path
 }

@@ -1,56 +1,68 @@
 //! The operator as a process beside the API server, with the rights of its own service account and reached by address. An
 //! installation is what the files of the repository make, and one such process.
 
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::process::Command;
 use std::sync::Arc;
 
-use gosync_tests::process::{Process, free_port};
-use gosync_tests::shared::Shared;
-use gosync_tests::wait;
+use crate::process::{Process, free_port};
+use crate::shared::Shared;
+use crate::wait;
 use rustix::process::Signal;
-use serde_json::{Value, json};
+use serde_json::json;
 
-use crate::control_plane::{ControlPlane, file};
-use crate::kubectl::Kubectl;
+use super::control_plane::ControlPlane;
+use super::host::{objects, own};
+use super::kubectl::Kubectl;
 
-pub const NAMESPACE: &str = "gosync-system";
-pub const NAME: &str = "gosync-operator";
+/// Its namespace.
+pub fn namespace() -> String {
+    own("gosync-system")
+}
+
+/// Its name, which all that it has begins with.
+pub fn name() -> String {
+    own("gosync-operator")
+}
+
 /// The image that its agents get.
 pub const IMAGE: &str = "gosync@sha256:0000000000000000000000000000000000000000000000000000000000000000";
 
 /// A running replica. Dropping it kills it.
 pub struct Operator {
     process: Process,
-    webhook: u16,
-    http: u16,
+    webhook: SocketAddr,
+    http: SocketAddr,
 }
 
 impl Operator {
     /// It can't be ready before somebody sends API servers to it: see [`Operator::take_over`].
     pub fn start(cluster: &ControlPlane, identity: &str) -> Self {
-        let own = cluster.as_account(NAMESPACE, NAME);
-        let (webhook, http) = (free_port(), free_port());
+        Self::start_with(cluster, identity, &[])
+    }
+
+    pub fn start_with(cluster: &ControlPlane, identity: &str, further: &[&str]) -> Self {
+        let account = cluster.as_account(&namespace(), &name());
+        let webhook = SocketAddr::new(cluster.address(), free_port());
+        let http = SocketAddr::from((Ipv4Addr::LOCALHOST, free_port()));
         let mut command = Command::new(binary());
         command
-            .args(["serve", "--namespace", NAMESPACE, "--identity", identity, "--certificate-name", "127.0.0.1"])
-            .args(["--webhook-listen", &format!("127.0.0.1:{webhook}"), "--http-listen", &format!("127.0.0.1:{http}")])
+            .args(["serve", "--namespace", &namespace(), "--name", &name(), "--identity", identity])
+            .args(["--certificate-secret", &own("gosync-operator-certificate")])
+            .args(["--certificate-name", &webhook.ip().to_string()])
+            .args(["--webhook-listen", &webhook.to_string(), "--http-listen", &http.to_string()])
             .args(["--agent-image", IMAGE, "--log-format", "text"])
+            .args(further)
             .env_clear()
-            .env("KUBECONFIG", own.kubeconfig());
+            .env("KUBECONFIG", account.kubeconfig());
         let log = cluster.folder().path().join(format!("operator-{identity}.log"));
         Self { process: Process::start(identity, command, &log), webhook, http }
     }
 
     /// API servers ask this replica from now on, as a Service would have them.
     pub fn take_over(&self, kubectl: &Kubectl) {
-        let url = json!(format!("https://127.0.0.1:{}/mutate", self.webhook));
-        let patch = json!([
-            { "op": "replace", "path": "/webhooks/0/clientConfig/url", "value": url },
-            { "op": "replace", "path": "/webhooks/1/clientConfig/url", "value": url },
-        ]);
-        let patch = patch.to_string();
-        kubectl.run(&["patch", "mutatingwebhookconfiguration", NAME, "--type=json", "-p", &patch]).accepted();
+        send_to(kubectl, self.webhook);
     }
 
     /// Until its certificate is served and trusted.
@@ -70,7 +82,7 @@ impl Operator {
     /// Status and body of one of its pages.
     pub async fn get(&self, path: &str) -> Result<(u16, String), reqwest::Error> {
         let client = reqwest::Client::builder().no_proxy().build().unwrap();
-        let response = client.get(format!("http://127.0.0.1:{}{path}", self.http)).send().await?;
+        let response = client.get(format!("http://{}{path}", self.http)).send().await?;
         Ok((response.status().as_u16(), response.text().await?))
     }
 
@@ -79,6 +91,16 @@ impl Operator {
         let page = self.get("/metrics").await.unwrap().1;
         let lines = page.lines().filter(|line| line.starts_with(metric) && line.contains(labels));
         lines.map(|line| line.rsplit(' ').next().unwrap().parse::<f64>().unwrap()).sum()
+    }
+
+    /// Its process id.
+    pub fn id(&self) -> u32 {
+        self.process.id()
+    }
+
+    /// Where it answers API servers.
+    pub fn webhook(&self) -> SocketAddr {
+        self.webhook
     }
 
     pub fn tail(&self) -> String {
@@ -98,25 +120,36 @@ impl Operator {
     }
 }
 
-/// The binary beside this test's own: `target/<profile>/gosync-operator`.
+/// The binary beside this one, or beside the folder of the tests': `target/<profile>/gosync-operator`.
 fn binary() -> PathBuf {
     let own = std::env::current_exe().unwrap();
-    let binary = own.parent().unwrap().parent().unwrap().join("gosync-operator");
-    assert!(binary.exists(), "{} is missing: `make test-cluster` makes it", binary.display());
-    binary
+    let mut folders = own.ancestors().skip(1).take(2).map(|folder| folder.join("gosync-operator"));
+    folders.find(|binary| binary.is_file()).unwrap_or_else(|| {
+        panic!("gosync-operator is not beside {}: `make test-cluster` and `make bench` make it", own.display())
+    })
+}
+
+/// API servers ask whoever answers there from now on.
+pub fn send_to(kubectl: &Kubectl, webhook: SocketAddr) {
+    let url = json!(format!("https://{webhook}/mutate"));
+    let patch = json!([
+        { "op": "replace", "path": "/webhooks/0/clientConfig/url", "value": url },
+        { "op": "replace", "path": "/webhooks/1/clientConfig/url", "value": url },
+    ]);
+    let patch = patch.to_string();
+    kubectl.run(&["patch", "mutatingwebhookconfiguration", &name(), "--type=json", "-p", &patch]).accepted();
 }
 
 /// What the files of the repository make of a cluster; the webhook is reached by an address instead of a Service.
 pub async fn install(kubectl: &Kubectl) {
-    kubectl.namespace(NAMESPACE).await;
-    kubectl.apply_file(&file("operator/rbac.yaml"));
-    let text = std::fs::read_to_string(file("operator/webhook.yaml")).unwrap();
-    let mut webhook: Value = serde_saphyr::from_str(&text).unwrap();
-    for entry in webhook["webhooks"].as_array_mut().unwrap() {
+    kubectl.namespace("system").await;
+    kubectl.apply_all(&objects("operator/rbac.yaml"));
+    let mut webhook = objects("operator/webhook.yaml");
+    for entry in webhook[0]["webhooks"].as_array_mut().unwrap() {
         // Nobody listens there yet.
         entry["clientConfig"] = json!({ "url": "https://127.0.0.1:1/mutate" });
     }
-    kubectl.run_with(&["apply", "--server-side", "-f", "-"], &webhook.to_string()).accepted();
+    kubectl.apply_all(&webhook);
 }
 
 /// A cluster with a running operator.

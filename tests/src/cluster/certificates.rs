@@ -1,6 +1,7 @@
 //! What proves who is who in a cluster of the tests: one authority, a certificate of the API server and one of an
 //! administrator, and the key that tokens of service accounts are signed with.
 
+use std::net::IpAddr;
 use std::path::Path;
 
 use rcgen::{BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair};
@@ -33,4 +34,17 @@ pub fn write(folder: &Path) {
     let accounts = KeyPair::generate().unwrap();
     put("accounts.pem", accounts.public_key_pem());
     put("accounts.key", accounts.serialize_pem());
+}
+
+/// An authority, a certificate for a webhook at that address, and its key.
+pub fn webhook(address: IpAddr) -> (String, String, String) {
+    let ca_key = KeyPair::generate().unwrap();
+    let mut ca = CertificateParams::new(Vec::new()).unwrap();
+    ca.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    let authority = ca.self_signed(&ca_key).unwrap().pem();
+    let mut params = CertificateParams::new(vec![address.to_string()]).unwrap();
+    params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
+    let key = KeyPair::generate().unwrap();
+    let certificate = params.signed_by(&key, &Issuer::new(ca, ca_key)).unwrap().pem();
+    (authority, certificate, key.serialize_pem())
 }
