@@ -8,6 +8,7 @@
 
 mod feed;
 mod fleet;
+mod operator;
 mod run;
 mod scale;
 
@@ -112,7 +113,8 @@ async fn main() {
         Some("scale") => scale::run().await,
         Some("feed") => feed::run().await,
         Some("fleet") => fleet::run().await,
-        Some(other) => panic!("{other}: nothing, line, scale, feed or fleet"),
+        Some("operator") => operator::run().await,
+        Some(other) => panic!("{other}: nothing, line, scale, feed, fleet or operator"),
     }
 }
 
