@@ -187,6 +187,7 @@ mod tests {
             ("number" | "percent", _) => "17".to_owned(),
             ("path", _) => "/elsewhere".to_owned(),
             ("address:port, or \"\" for off", _) => "127.0.0.1:17".to_owned(),
+            _ if key.path == "metadata.postgres.url" => "postgres://elsewhere:17".to_owned(),
             _ if key.path == "cache.redis.url" => "redis://elsewhere:17".to_owned(),
             _ if key.path.ends_with("endpoint") => "http://elsewhere:17".to_owned(),
             _ => "elsewhere".to_owned(),

@@ -24,6 +24,12 @@ async fn until(heads: &mut BoxStream<'static, u64>, wanted: u64) -> usize {
     read
 }
 
+/// Reads hints until this one, or until one says that there may have been any: only the newest of those that nobody has read
+/// yet is kept, and a connection that comes back late may ask to look after the hint has come.
+async fn until_heard(heads: &mut BoxStream<'static, u64>, wanted: u64) {
+    while ![0, wanted].contains(&next(heads).await) {}
+}
+
 #[tokio::test]
 async fn a_hint_reaches_the_other_agents_and_many_in_a_row_are_few_messages() {
     let redis = Redis::start().await;
@@ -63,9 +69,9 @@ async fn who_listens_hears_again_after_a_restart_and_looks_once() {
         until(&mut heads, 0).await;
         until(&mut second, 0).await;
         one.publish("channel", round * 10 + 1);
-        until(&mut heads, round * 10 + 1).await;
+        until_heard(&mut heads, round * 10 + 1).await;
         one.publish("another", round);
-        until(&mut second, round).await;
+        until_heard(&mut second, round).await;
     }
 }
 

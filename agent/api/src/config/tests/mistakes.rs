@@ -367,7 +367,7 @@ fn a_url_of_a_database_is_checked_and_never_repeated() {
     for url in ["mysql://a/b", "postgres://", "host=db password=hidden", "postgres://me:hidden@db:54x/gosync"] {
         one_mistake(
             &SMALLEST.replace("{type: sqlite}", &format!("{{type: postgres, postgres: {{url: '{url}'}}}}")),
-            "gosync.yaml:2:48: metadata.postgres.url: it has to be postgres://[user:password@]host[:port][/database]; mend the value, or leave the key out",
+            "gosync.yaml:2:44: metadata.postgres.url: it has to be postgres://[user:password@]host[:port][/database]; mend the value, or leave the key out",
         );
     }
 }
