@@ -9,7 +9,7 @@ use tokio::sync::Mutex;
 pub struct Shared<T>(Mutex<Weak<T>>);
 
 impl<T> Shared<T> {
-    #[expect(clippy::new_without_default, reason = "a static needs it to be const")]
+    #[allow(clippy::new_without_default, reason = "a static needs it to be const")]
     pub const fn new() -> Self {
         Self(Mutex::const_new(Weak::new()))
     }

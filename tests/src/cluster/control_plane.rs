@@ -10,14 +10,14 @@ use std::process::Command;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::process::{Folder, Process, free_port};
-use crate::shared::Shared;
-use crate::{tools, wait};
 use serde_json::{Value, json};
 
 use super::certificates;
 use super::host::{self, Guest, objects, own};
 use super::kubectl::Kubectl;
+use crate::process::{Folder, Process, free_port};
+use crate::shared::Shared;
+use crate::{tools, wait};
 
 /// Two cores that compile something else beside.
 const START: Duration = Duration::from_secs(180);

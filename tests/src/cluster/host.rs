@@ -9,11 +9,11 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::LazyLock;
 
-use crate::tools;
 use serde_json::Value;
 use tokio::sync::{Mutex, MutexGuard};
 
 use super::kubectl::Kubectl;
+use crate::tools;
 
 /// On everything that is made in a cluster; its value is the run.
 pub const LABEL: &str = "gosync.dev/test-run";

@@ -4,10 +4,10 @@ use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use crate::wait;
 use serde_json::{Value, json};
 
 use super::host;
+use crate::wait;
 
 /// kubectl with one identity.
 #[derive(Clone)]

@@ -6,15 +6,15 @@ use std::path::PathBuf;
 use std::process::Command;
 use std::sync::Arc;
 
-use crate::process::{Process, free_port};
-use crate::shared::Shared;
-use crate::wait;
 use rustix::process::Signal;
 use serde_json::json;
 
 use super::control_plane::ControlPlane;
 use super::host::{objects, own};
 use super::kubectl::Kubectl;
+use crate::process::{Process, free_port};
+use crate::shared::Shared;
+use crate::wait;
 
 /// Its namespace.
 pub fn namespace() -> String {
