@@ -30,8 +30,12 @@ async fn twenty_kills_lose_nothing_and_show_nobody_half_a_file() {
     let bucket = server.bucket("kills").await;
     let folder = Folder::new("kills");
     let mut random = SmallRng::seed_from_u64(20);
-    let mut writer =
-        Writer { root: Replica::root(&folder, "left"), aside: folder.dir("aside"), expected: BTreeMap::new() };
+    let mut writer = Writer {
+        root: Replica::root(&folder, "left"),
+        aside: folder.dir("aside"),
+        expected: BTreeMap::new(),
+        deleted: BTreeMap::new(),
+    };
     for number in 0..FILES {
         writer.put(&format!("d{:02}/f{number:04}", number % 40), random.random_range(0..20_000), &mut random);
     }
@@ -64,8 +68,13 @@ async fn twenty_kills_lose_nothing_and_show_nobody_half_a_file() {
     let expected = &writer.expected;
     let lost: Vec<&String> = expected.keys().filter(|path| !settled.contains_key(*path)).collect();
     assert_eq!(lost, Vec::<&String>::new());
-    let other = settled.iter().filter(|(path, file)| expected.get(*path) != Some(&file.blake3)).map(|(path, _)| path);
-    assert_eq!(other.collect::<Vec<_>>(), Vec::<&String>::new(), "more, or other contents");
+    let other: Vec<_> = settled.iter().filter(|(path, file)| expected.get(*path) != Some(&file.blake3)).collect();
+    // One that was deleted while an agent came back from a kill in the middle of its upload looks like one that a power loss
+    // took, and comes back as it was.
+    let came_back = |path: &String, hash| !expected.contains_key(path) && writer.deleted.get(path) == Some(hash);
+    let unasked: Vec<_> = other.iter().filter(|(path, file)| !came_back(path, &file.blake3)).collect();
+    assert!(unasked.is_empty(), "more, or other contents: {unasked:?}");
+    assert!(other.len() <= KILLS, "{other:?}");
     for watcher in watchers {
         watcher.stop();
     }
@@ -90,6 +99,8 @@ struct Writer {
     root: PathBuf,
     aside: PathBuf,
     expected: BTreeMap<String, blake3::Hash>,
+    /// What it deleted, as it was last.
+    deleted: BTreeMap<String, blake3::Hash>,
 }
 
 const HASH_BYTES: usize = 32;
@@ -112,8 +123,9 @@ impl Writer {
     fn change(&mut self, random: &mut SmallRng) {
         let path = format!("d{:02}/f{:04}", random.random_range(0..40), random.random_range(0..FILES));
         if self.expected.contains_key(&path) && random.random_ratio(1, 4) {
-            self.expected.remove(&path);
-            fs::remove_file(self.root.join(path)).unwrap();
+            fs::remove_file(self.root.join(&path)).unwrap();
+            let last = self.expected.remove(&path);
+            self.deleted.extend(last.map(|hash| (path, hash)));
         } else {
             self.put(&path, random.random_range(0..20_000), random);
         }

@@ -114,6 +114,10 @@ pub fn waits_for_restart(running: &AgentConfig, new: &AgentConfig) -> Vec<String
         ("metadata", running.metadata != new.metadata),
         ("agent.socket_path", running.agent.socket_path != new.agent.socket_path),
         ("agent.device_name", running.agent.device_name != new.agent.device_name),
+        (
+            "agent.termination_message_path",
+            running.agent.termination_message_path != new.agent.termination_message_path,
+        ),
         ("agent.metrics.listen", running.agent.metrics != new.agent.metrics),
         ("agent.otlp", running.agent.otlp != new.agent.otlp),
     ];
